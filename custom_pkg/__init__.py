@@ -1,0 +1,1 @@
+"""What any experiment needs: options, run folders, logs, checkpoints, seeds, progress."""

@@ -1,0 +1,47 @@
+"""How a script ends when something the user can mend is wrong: one clear line, never a traceback."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Wrong use, or a wrong file. The message says what, where, and how to mend it."""
+
+
+class Interrupted(Exception):
+    """The user or the system asked the run to end; its work is saved. `signum` is the signal."""
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
+
+
+def run_script(main: Callable[[], None], *, user_errors: tuple[type[Exception], ...] = ()) -> None:
+    """Run `main` and exit: 0 when done, 2 on wrong use, 1 on a failed run, 128 + signal on an interrupt.
+
+    user_errors: further exception types whose message is meant for the user (those of other packages).
+    """
+    try:
+        main()
+    except (UserError, *user_errors) as error:
+        sys.exit(fail(str(error), 2))
+    except RunFailed as error:
+        sys.exit(fail(str(error), 1))
+    except Interrupted as error:
+        sys.exit(fail(str(error), 128 + error.signum))
+    except KeyboardInterrupt:
+        sys.exit(fail("interrupted", 130))
+
+
+class RunFailed(Exception):
+    """The run itself cannot go on (a loss that is not finite, a full disk). The message names what is safe."""
+
+
+def fail(message: str, status: int) -> int:
+    """Print the message as the script's last word on stderr and return the exit status."""
+    script = sys.argv[0].rsplit("/", 1)[-1]
+    try:
+        print(f"{script}: {message}", file=sys.stderr, flush=True)
+    except OSError:  # the terminal is gone
+        pass
+    return status

@@ -1,0 +1,29 @@
+"""Ctrl-C, SIGTERM and a closed terminal end a run cleanly."""
+
+import signal
+from types import FrameType
+
+
+class StopRequest:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a wish that the loop reads; a second SIGINT stops at once.
+
+    Use as a context manager; `signum` is the signal that came, or None.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self):
+        self.signum: int | None = None
+
+    def __enter__(self) -> "StopRequest":
+        self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signum = signum

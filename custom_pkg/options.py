@@ -1,0 +1,183 @@
+"""Options as data: one frozen dataclass per script, its fields declared with `option`, read from the command line.
+
+    @dataclass(frozen=True)
+    class Options:
+        lambda_kl: float = option(group="objective", help="weight of the KL term", check=not_negative)
+
+`parse` turns a command line into such an object. Field types may be str, int, float, bool and tuples of str,
+int or float; a tuple is written `[1024,1024]` or `1024,1024`, and `[]` is the empty one.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, asdict, fields
+
+from custom_pkg.errors import UserError
+
+Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
+
+
+def option(
+    default=MISSING,
+    *,
+    group: str,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    check: Check | None = None,
+    only_with: dict[str, tuple[str, ...]] | None = None,
+):
+    """A dataclass field that is an option of the command line. Without a default it must be given.
+
+    choices: the values allowed (of each element, for a tuple). check: called with each element.
+    only_with: {other option: its values}, where this one has a meaning; given elsewhere it is refused.
+    """
+    metadata = {"group": group, "help": help, "choices": choices, "check": check, "only_with": only_with or {}}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def positive(value) -> str | None:
+    return None if value > 0 else "must be greater than 0"
+
+
+def not_negative(value) -> str | None:
+    return None if value >= 0 else "must be 0 or greater"
+
+
+def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
+    """Read the command line (`sys.argv[1:]` when argv is None) into a `cls`.
+
+    Raises UserError on unknown, missing, ill-typed, impossible or inapplicable options. `--help` prints and exits.
+    """
+    parser = _Parser(description=description, allow_abbrev=False, formatter_class=_HelpFormatter)
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in fields(cls):
+        group = groups.setdefault(field.metadata["group"], parser.add_argument_group(field.metadata["group"]))
+        group.add_argument(f"--{field.name}", **_argument(cls, field))
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise UserError(_unknown_option(unknown[0], [f"--{field.name}" for field in fields(cls)]))
+    given = vars(given)
+    missing = [f"--{field.name}" for field in fields(cls) if field.default is MISSING and field.name not in given]
+    if missing:
+        raise UserError(f"{', '.join(missing)} must be given (--help lists all options)")
+    options = cls(**given)
+    for field in fields(cls):
+        for other, values in field.metadata["only_with"].items():
+            if field.name in given and getattr(options, other) not in values:
+                allowed = " or ".join(f"--{other}={value}" for value in values)
+                raise UserError(f"--{field.name} has a meaning only with {allowed}; leave it out")
+    return options
+
+
+def to_dict(options) -> dict:
+    """The options as JSON takes them (tuples become lists)."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}
+
+
+def from_dict(cls, content: dict):
+    """The inverse of `to_dict`, as strict as the command line. Raises UserError."""
+    known = {field.name: field for field in fields(cls)}
+    if set(content) != set(known):
+        odd = ", ".join(sorted(set(content) ^ set(known)))
+        raise UserError(f"these options are not those of this version: {odd}")
+    return cls(**{name: _checked(cls, known[name], value) for name, value in content.items()})
+
+
+def _argument(cls, field) -> dict:
+    """argparse's view of one field."""
+    kind = _kind(cls, field)
+
+    def read(text: str):
+        try:
+            value = _read(kind, text)
+        except ValueError:
+            raise UserError(f"--{field.name}={text}: {_expected(kind)} expected") from None
+        return _checked(cls, field, value)
+
+    default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
+    argument = {
+        "type": read,
+        "default": argparse.SUPPRESS,
+        "help": f"{field.metadata['help']} ({default})".replace("%", "%%"),
+        "metavar": "|".join(field.metadata["choices"] or ()) or _expected(kind).upper().split()[-1],
+    }
+    if kind is bool:
+        argument |= {"nargs": "?", "const": True, "metavar": "true|false"}
+    return argument
+
+
+def _kind(cls, field):
+    return typing.get_type_hints(cls)[field.name]
+
+
+def _read(kind, text: str):
+    if typing.get_origin(kind) is tuple:
+        if text.startswith("[") != text.endswith("]"):
+            raise ValueError
+        inner = text.removeprefix("[").removesuffix("]").strip()
+        return tuple(_read(typing.get_args(kind)[0], part.strip()) for part in inner.split(",")) if inner else ()
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError
+        return text.lower() == "true"
+    return kind(text)
+
+
+def _checked(cls, field, value):
+    """The value, as the field's type has it. Raises UserError when its type, range or choice is wrong."""
+    kind = _kind(cls, field)
+    name = f"--{field.name}={_written(value)}"
+    is_tuple = typing.get_origin(kind) is tuple
+    if is_tuple and not isinstance(value, list | tuple):
+        raise UserError(f"{name}: {_expected(kind)} expected")
+    element_kind = typing.get_args(kind)[0] if is_tuple else kind
+    elements = []
+    for element in value if is_tuple else (value,):
+        if element_kind is float and isinstance(element, int) and not isinstance(element, bool):
+            element = float(element)
+        if type(element) is not element_kind:
+            raise UserError(f"{name}: {_expected(kind)} expected")
+        if element_kind is float and not math.isfinite(element):
+            raise UserError(f"{name}: must be a finite number")
+        choices, check = field.metadata["choices"], field.metadata["check"]
+        if choices and element not in choices:
+            raise UserError(f"{name}: must be {' or '.join(choices)}")
+        complaint = check(element) if check else None
+        if complaint:
+            raise UserError(f"{name}: {complaint}")
+        elements.append(element)
+    return tuple(elements) if is_tuple else elements[0]
+
+
+def _expected(kind) -> str:
+    if typing.get_origin(kind) is tuple:
+        return {int: "integers like [1024,1024]", float: "numbers like [0.1,0.2]", str: "names like a,b"}[
+            typing.get_args(kind)[0]]
+    return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[kind]
+
+
+def _written(value) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
+
+
+def _unknown_option(argument: str, known: list[str]) -> str:
+    name = argument.split("=")[0]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "--help lists all options"
+    return f"unknown option {name} ({hint})"
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=40, width=110)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (--help lists all options)")

@@ -1,0 +1,163 @@
+"""Where a run lives, and who may write there.
+
+    STORAGE/experiments/<desc>/seed<seed>/   config.json train.log metrics.jsonl evaluation.json checkpoints/
+    STORAGE/tensorboard/<desc>/seed<seed>/   event files
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from custom_pkg.errors import UserError
+
+STORAGE = Path("STORAGE")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, named by its description and its seed."""
+
+    desc: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        return STORAGE / "experiments" / self.desc / f"seed{self.seed}"
+
+    @property
+    def tensorboard(self) -> Path:
+        return STORAGE / "tensorboard" / self.desc / f"seed{self.seed}"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def times(self) -> Path:
+        return self.path / "times.json"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "best.pt"
+
+    def exists(self) -> bool:
+        return self.config.exists()
+
+    def saved_options(self) -> dict:
+        """The options that the run was started with, from its config.json. Raises UserError."""
+        try:
+            return json.loads(self.config.read_text())["options"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.config} cannot be read ({type(error).__name__}): mend it, or start anew with --overwrite"
+            ) from None
+
+    def check(self, options: dict, *, resume: bool, overwrite: bool, free: tuple[str, ...]) -> None:
+        """Refuse, before anything is written, what would mix or lose a run.
+
+        options: the resolved options of this command. free: names that may differ when a run is resumed.
+        Raises UserError.
+        """
+        if resume and overwrite:
+            raise UserError("--resume and --overwrite exclude each other: give one of them")
+        for place in (self.path, self.tensorboard):
+            _check_folder(place)
+        if resume and not self.exists():
+            raise UserError(f"nothing to resume in {self.path}: leave --resume out to start this run")
+        if resume:
+            saved = self.saved_options()
+            different = [
+                f"--{name} was {saved.get(name)}, now {value}"
+                for name, value in options.items()
+                if name not in free and saved.get(name) != value
+            ]
+            if different:
+                raise UserError(
+                    f"{self.path} was run with other options ({'; '.join(different)}): "
+                    "resume with the same ones, or choose another --desc"
+                )
+        elif self.exists() and not overwrite:
+            state = "is finished" if self.evaluation.exists() else "was begun"
+            raise UserError(
+                f"a run {state} in {self.path}: add --resume to go on with it, --overwrite to delete it and "
+                "start anew, or choose another --desc or --rand_seed"
+            )
+
+    @contextmanager
+    def open(self, *, overwrite: bool) -> Iterator[None]:
+        """Hold the run's folder for this process; with `overwrite`, empty it first. Raises UserError when it is held."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "a+")
+        except OSError as error:
+            raise UserError(f"cannot write in {self.path}: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when the process dies
+            except OSError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise UserError(
+                    f"process {holder} is running in {self.path}: wait for it, or choose another --desc or --rand_seed"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            if overwrite:
+                self._empty()
+            self.last_checkpoint.parent.mkdir(exist_ok=True)
+            self.tensorboard.mkdir(parents=True, exist_ok=True)
+            yield
+
+    def _empty(self) -> None:
+        for place in (self.path, self.tensorboard):
+            for entry in place.iterdir() if place.is_dir() else ():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != ".lock":
+                    entry.unlink()
+
+
+def desc_complaint(desc: str) -> str | None:
+    """What is wrong with a description as the name of a folder inside STORAGE, or None."""
+    parts = desc.split("/")
+    if len(desc) > 200:
+        return "at most 200 characters"
+    if not all(re.fullmatch(r"[A-Za-z0-9_=,+.-]+", part, re.ASCII) and part.strip(".") for part in parts):
+        return "must be a path inside STORAGE/experiments, of letters, digits and any of _ - . = , + between slashes"
+    if any(re.fullmatch(r"seed\d+", part) for part in parts):
+        return "must not hold a part like seed0: those folders are made for the seeds"
+    return None
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a path that cannot become a folder because a file stands in its way."""
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise UserError(f"{place} is a file where a folder is needed: move it away")
+            if not os.access(place, os.W_OK):
+                raise UserError(f"{place} is not writable: mend its permissions")
+            return

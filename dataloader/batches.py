@@ -1,0 +1,36 @@
+"""Batches of indices: shuffled, in passes over a data set, to be stopped and continued at any batch."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+class ShuffledBatches:
+    """Shuffles `n` items anew for every pass and cuts them into batches; the last partial batch is dropped.
+
+    A pass that is broken off goes on where it stopped, also in another process (`state_dict`, `load_state_dict`).
+    """
+
+    def __init__(self, n: int, batch_size: int, generator: torch.Generator):
+        self.per_pass = n // batch_size
+        self.position = 0  # batches of the current pass handed out
+        self._n, self._batch_size, self._generator = n, batch_size, generator
+        self._order: Tensor | None = None  # None between passes
+
+    def one_pass(self) -> Iterator[Tensor]:
+        """The batches left of the current pass, or of a new one: index tensors (batch_size,)."""
+        if self._order is None:
+            self._order, self.position = torch.randperm(self._n, generator=self._generator), 0
+        while self.position < self.per_pass:
+            start = self.position * self._batch_size
+            self.position += 1  # before the hand-over: a state taken while the batch is used counts it as used
+            yield self._order[start : start + self._batch_size]
+        self._order, self.position = None, 0
+
+    def state_dict(self) -> dict:
+        return {"order": self._order, "position": self.position, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._order, self.position = state["order"], state["position"]
+        self._generator.set_state(state["generator"])

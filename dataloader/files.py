@@ -1,0 +1,74 @@
+"""Files that are whole or absent: hashes, atomic writes and a lock between processes."""
+
+import fcntl
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Everything unfinished carries this prefix, so that what a killed run left behind can be told from data.
+UNFINISHED = ".unfinished-"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one, even after a crash."""
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would shut out others who share the folder
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed runs left in `folder`. Only the holder of the folder's lock may call this."""
+    for path in folder.glob(UNFINISHED + "*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold `folder` for this process alone; `on_wait` is called once if another process holds it.
+
+    The kernel drops the lock when its holder dies, so the lock file that stays behind never blocks anyone.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def gunzip(path: Path, max_bytes: int) -> bytes:
+    """Unpack a .gz file.
+
+    Raises ValueError if it is damaged or holds more than `max_bytes`, OSError if it cannot be read.
+    """
+    try:
+        with gzip.open(path) as file:
+            data = file.read(max_bytes + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"damaged .gz file ({error})") from error
+    if len(data) > max_bytes:
+        raise ValueError(f"unpacks to more than {max_bytes:,} bytes")
+    return data

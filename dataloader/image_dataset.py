@@ -1,0 +1,41 @@
+"""What an image data set is, and the error raised when there is none to be had."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+class DatasetError(Exception):
+    """A data set cannot be had. The message says what is wrong, where, and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels, held whole in memory and batched by index.
+
+    images: (N, C, H, W) float32 in [0, 1]
+    labels: (N,) int64
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def flat(self) -> Tensor:
+        """The images as rows for fully connected networks: (N, C*H*W) float32 in [-1, 1]."""
+        return self.images.flatten(1).mul(2).sub_(1)
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A training and a test split, with what a report must say about their origin.
+
+    source: where the files came from, in plain words
+    sha256: file (or array) name -> SHA-256 of the raw bytes the images and labels were made from
+    """
+
+    name: str
+    n_classes: int
+    train: Split
+    test: Split
+    source: str
+    sha256: dict[str, str]

@@ -1,0 +1,68 @@
+"""Ways to get .gz-packed raw files that more than one data set uses: a folder and a web server."""
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .files import gunzip
+from .image_dataset import DatasetError
+
+MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB
+
+
+def gz_files_in(folder: Path, names: Sequence[str], scratch: Path) -> Iterator[tuple[str, bytes]]:
+    """Unpack `<name>.gz` of `folder`. Raises DatasetError at the end if some could not be unpacked."""
+    failures = []
+    for name in names:
+        path = folder / f"{name}.gz"
+        try:
+            data = gunzip(path, MAX_RAW_BYTES)
+        except FileNotFoundError:
+            failures.append(f"{path} is not there")
+        except (OSError, ValueError) as error:
+            failures.append(f"{path}: {error}")
+        else:
+            yield name, data
+    if failures:
+        raise DatasetError("; ".join(failures))
+
+
+def gz_files_from(
+    mirror: str, names: Sequence[str], scratch: Path, timeout: float = 10
+) -> Iterator[tuple[str, bytes]]:
+    """Download and unpack `<name>.gz` from a mirror's address; a silence of `timeout` seconds ends it.
+
+    Raises DatasetError at the first file that does not come: a dead mirror is not asked four times.
+    """
+    for name in names:
+        packed = scratch / f"{name}.gz"
+        try:
+            _download(f"{mirror}{name}.gz", packed, timeout)
+            data = gunzip(packed, MAX_RAW_BYTES)
+        except urllib.error.HTTPError as error:  # first: it is an URLError, which is an OSError
+            raise DatasetError(f"{name}.gz: HTTP {error.code} {error.reason}") from error
+        except urllib.error.URLError as error:
+            raise DatasetError(f"{name}.gz: {error.reason}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DatasetError(f"{name}.gz: {error}") from error
+        yield name, data
+
+
+def _download(url: str, path: Path, timeout: float, longest: float = 600) -> None:
+    give_up = time.monotonic() + longest  # `timeout` alone lets a server drip a byte at a time for ever
+    with urllib.request.urlopen(url, timeout=timeout) as response, path.open("wb") as file:
+        total = int(response.headers.get("Content-Length", 0)) or None
+        # disable=None: no bar unless standard error is a terminal
+        with tqdm(total=total, unit="B", unit_scale=True, desc=path.name, leave=False, disable=None) as bar:
+            while chunk := response.read(2**16):
+                file.write(chunk)
+                bar.update(len(chunk))
+                if file.tell() > MAX_RAW_BYTES:
+                    raise ValueError("larger than any file of this data set")
+                if time.monotonic() > give_up:
+                    raise ValueError(f"not there after {longest:.0f} s")

@@ -1,0 +1,1 @@
+"""The method: distributions, networks, objectives, training steps and metrics."""

@@ -1,0 +1,263 @@
+"""Train and evaluate an information bottleneck with a Lagrangian: VIB, NIB, squared-VIB or squared-NIB.
+
+    python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
+    python train_lagrangian.py --model=nib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/nib
+    python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-vib
+    python train_lagrangian.py --model=nib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-nib
+
+Each trains until the test accuracy has not improved for 10 epochs, prints losses and accuracies after every epoch,
+and at the end a table of all metrics beside the published ones. On two CPU cores that takes 3 to 15 minutes.
+Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE/tensorboard/<desc>/seed<rand_seed>/.
+A run that was stopped, however it was, goes on with the same command and --resume.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import dataloader
+from custom_pkg import checkpoints, run_log
+from custom_pkg import options as opt
+from custom_pkg.device import device_complaint, pick_device
+from custom_pkg.errors import Interrupted, UserError, run_script
+from custom_pkg.files import link_atomically, write_json
+from custom_pkg.interrupts import StopRequest
+from custom_pkg.loss_history import LossHistory
+from custom_pkg.options import not_negative, option, positive
+from custom_pkg.progress import bar
+from custom_pkg.randomness import generator
+from custom_pkg.record import command_line, describe_run
+from custom_pkg.run_folder import RunFolder, desc_complaint
+from custom_pkg.run_log import RunLog
+from custom_pkg.training_state import DataclassState, TrainingState
+from dataloader.batches import ShuffledBatches
+from modellib import ib_lagrangian
+from modellib.evaluations.accuracy import accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Defaults are the published settings."""
+
+    model: str = option(group="objective", choices=("vib", "nib"), help="bound on I(X;T)")
+    lambda_kl: float = option(
+        group="objective", check=not_negative,
+        help="weight of h(KL); published: 0.01 with --hfunc=none, 0.001 with --hfunc=pow",
+    )
+    hfunc: str = option(
+        "none", group="objective", choices=("none", "pow", "exp"),
+        help="h(u): none u, pow u^(1+hfunc_param), exp e^(hfunc_param u)",
+    )
+    hfunc_param: float = option(
+        1.0, group="objective", check=positive, only_with={"hfunc": ("pow", "exp")},
+        help="parameter of h; 1 makes pow the square",
+    )
+
+    emb_dim: int = option(16, group="networks", check=positive, help="dimensions of the code T")
+    enc_hidden_dims: tuple[int, ...] = option(
+        (1024, 1024), group="networks", check=positive, help="hidden layers of the encoder"
+    )
+    dec_hidden_dims: tuple[int, ...] = option(
+        (), group="networks", check=positive, help="hidden layers of the decoder; [] makes it linear"
+    )
+    vib_softplus_scalar: float = option(
+        -1.0, group="networks", only_with={"model": ("vib",)},
+        help="above 0: std = softplus(log std - this) instead of exp(log std)",
+    )
+    nib_log_std: float = option(
+        1.0, group="networks", only_with={"model": ("nib",)}, help="initial log std, shared by all images"
+    )
+    nib_log_std_trainable: bool = option(
+        True, group="networks", only_with={"model": ("nib",)}, help="whether that log std is trained"
+    )
+
+    batch_size: int = option(100, group="training", check=positive, help="images per update")
+    epochs: int = option(100, group="training", check=positive, help="passes over the training set at most")
+    learning_rate: float = option(
+        1e-4, group="training", check=positive, help="of Adam, times 0.97 after every second epoch"
+    )
+    early_stop_trials: int = option(
+        10, group="training", check=positive, help="stop after so many epochs without a better test accuracy"
+    )
+    rand_seed: int = option(
+        0, group="training", check=not_negative, help="the same seed gives the same numbers, bit for bit on the CPU"
+    )
+
+    eval_batch_size: int = option(2560, group="evaluation", check=positive, help="images per batch")
+    eval_attack_epsilons: tuple[float, ...] = option(
+        (0.1, 0.2, 0.3), group="evaluation", check=positive, help="FGSM steps, for images in [-1, 1]"
+    )
+    eval_odin_out_data: tuple[str, ...] = option(
+        ("gauss",), group="evaluation", choices=("gauss", "uniform", "mnist", "fashion_mnist"),
+        help="what lies outside the distribution",
+    )
+    eval_odin_temperature: float = option(1000.0, group="evaluation", check=positive, help="of ODIN's softmax")
+    eval_odin_epsilon: float = option(0.0014, group="evaluation", check=not_negative, help="ODIN's input step")
+
+    dataset: str = option("mnist", group="run", choices=dataloader.DATASETS, help="images and labels")
+    data_root: str = option("STORAGE/datasets", group="run", help="where data sets lie or are put")
+    desc: str = option(group="run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
+    device: str = option("auto", group="run", check=device_complaint, help="auto takes a GPU when there is one")
+    resume: bool = option(False, group="run", help="go on with the run of this name and seed")
+    overwrite: bool = option(False, group="run", help="delete the run of this name and seed, and start anew")
+
+
+FREE_AT_RESUME = ("data_root", "device", "resume", "overwrite")
+
+
+@dataclass
+class Progress(DataclassState):
+    """How far the training is. Epochs and updates are counted when they are complete."""
+
+    epoch: int = 0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+
+
+def main() -> None:
+    options = opt.parse(Options, description=__doc__)
+    device = pick_device(options.device)
+    folder = RunFolder(options.desc, options.rand_seed)
+    folder.check(opt.to_dict(options), resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME)
+    data = dataloader.load(options.dataset, Path(options.data_root))
+    if options.batch_size > len(data.train.labels):
+        raise UserError(f"--batch_size={options.batch_size}: the training set has {len(data.train.labels)} images")
+    with folder.open(overwrite=options.overwrite), StopRequest() as stop:
+        run(options, folder, data, device, stop)
+
+
+def run(options: Options, folder: RunFolder, data, device: torch.device, stop: StopRequest) -> None:
+    images = {"train": data.train.flat().to(device), "test": data.test.flat().to(device)}
+    labels = {"train": data.train.labels.to(device), "test": data.test.labels.to(device)}
+    seed = options.rand_seed
+
+    networks = ib_lagrangian.build_networks(
+        images["train"].shape[1], data.n_classes, generator=generator(seed, "networks"), **network_options(options)
+    )
+    for network in networks:
+        network.to(device)
+    optimizer = torch.optim.Adam(
+        [parameter for network in networks for parameter in network.parameters()],
+        lr=options.learning_rate, betas=(0.5, 0.999), fused=True,
+    )
+    batches = ShuffledBatches(len(images["train"]), options.batch_size, generator(seed, "batches"))
+    noise = generator(seed, "noise", device=device)
+    losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
+    progress = Progress()
+    state = TrainingState(
+        {**networks._asdict(), "optimizer": optimizer, "batches": batches, "losses": losses, "progress": progress},
+        {"noise": noise},
+    )
+
+    saved = checkpoints.load(folder.last_checkpoint) if options.resume and folder.last_checkpoint.exists() else None
+    if saved:
+        state.load_state_dict(saved["state"])
+    else:
+        write_json(folder.config, describe_run(opt.to_dict(options), describe_data(data), device))
+    run_log.cut(folder, saved["logs"] if saved else {})
+    log = RunLog(folder)
+
+    began, seconds_before = time.monotonic(), progress.seconds
+
+    def save() -> None:
+        losses.check_finite(f"{folder.last_checkpoint}")
+        progress.seconds = seconds_before + time.monotonic() - began
+        checkpoints.save(folder.last_checkpoint, {
+            "script": "train_lagrangian", "options": opt.to_dict(options), "data": describe_data(data),
+            "state": state.state_dict(), "logs": log.lengths(),
+        })
+
+    def end_if_asked() -> None:
+        if stop.signum is not None:
+            save()
+            raise Interrupted(
+                f"stopped in epoch {progress.epoch + 1} after update {losses.step}, all saved; go on with\n"
+                f"  {resume_command()}", stop.signum,
+            )
+
+    log.say(introduction(options, folder, data, device, losses.step))
+    if not saved:
+        log.text("options", "\n".join(f"    --{name}={value}" for name, value in opt.to_dict(options).items()))
+        save()
+
+    kl = ib_lagrangian.KL_TERMS[options.model]
+    h = ib_lagrangian.h_function(options.hfunc, options.hfunc_param)
+    while not progress.finished:
+        epoch_began = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * 0.97 ** (progress.epoch // 2)
+        passes = f"epoch {progress.epoch + 1}/{options.epochs}"
+        for index in bar(batches.one_pass(), passes, total=batches.per_pass, initial=batches.position, unit="update"):
+            losses.add(ib_lagrangian.update(
+                networks, optimizer, images["train"][index], labels["train"][index],
+                kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise,
+            ))
+            end_if_asked()
+        losses.check_finite(f"{folder.last_checkpoint}")
+
+        progress.epoch += 1
+        metrics = {f"train/{name}": value for name, value in losses.means().items()}
+        metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
+        for split in ("train", "test"):
+            metrics |= {f"eval/{split}/{name}": value for name, value in accuracy(
+                *networks, images[split], labels[split], batch_size=options.eval_batch_size,
+                generator=generator(seed, "accuracy", split, progress.epoch, device=device),
+                progress=lambda batches, split=split: bar(batches, f"accuracy, {split} set", unit="batch"),
+            ).items()}
+        losses.clear()
+
+        improved = metrics["eval/test/accuracy"] > progress.best_accuracy
+        if improved:
+            progress.best_accuracy, progress.best_epoch = metrics["eval/test/accuracy"], progress.epoch
+        out_of_trials = progress.epoch - progress.best_epoch >= options.early_stop_trials
+        progress.finished = out_of_trials or progress.epoch == options.epochs
+        log.scalars(metrics, epoch=progress.epoch, step=losses.step)
+        save()
+        if improved:
+            link_atomically(folder.last_checkpoint, folder.best_checkpoint)
+        log.say(epoch_line(metrics, progress, time.monotonic() - epoch_began))
+
+
+def network_options(options: Options) -> dict:
+    names = (
+        "model", "emb_dim", "enc_hidden_dims", "dec_hidden_dims",
+        "vib_softplus_scalar", "nib_log_std", "nib_log_std_trainable",
+    )
+    return {name: getattr(options, name) for name in names}
+
+
+def describe_data(data) -> dict:
+    return {
+        "name": data.name, "source": data.source, "sha256": data.sha256,
+        "image_shape": list(data.train.images.shape[1:]), "n_classes": data.n_classes,
+        "n_train": len(data.train.labels), "n_test": len(data.test.labels),
+    }
+
+
+def introduction(options: Options, folder: RunFolder, data, device: torch.device, step: int) -> str:
+    return (
+        f"{options.model.upper()}, h = {options.hfunc}, lambda_kl = {options.lambda_kl}, seed {options.rand_seed}, "
+        f"{'from the start' if step == 0 else f'from update {step} on'}\n"
+        f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
+        f"on {device} with {torch.get_num_threads()} threads, in {folder.path}"
+    )
+
+
+def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) -> str:
+    return (
+        f"epoch {progress.epoch:3d}  dec {metrics['train/loss_dec']:.4f}  kl {metrics['train/loss_kl']:8.3f}  "
+        f"train {metrics['eval/train/accuracy']:7.2%}  test {metrics['eval/test/accuracy']:7.2%}  "
+        f"best {progress.best_accuracy:7.2%} at {progress.best_epoch:<3d} {seconds:6.1f} s"
+    )
+
+
+def resume_command() -> str:
+    return command_line().replace(" --overwrite", "") + ("" if "--resume" in command_line() else " --resume")
+
+
+if __name__ == "__main__":
+    run_script(main, user_errors=(dataloader.DatasetError,))

@@ -11,6 +11,7 @@ Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE
 A run that was stopped, however it was, goes on with the same command and --resume.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,10 @@ from custom_pkg.randomness import generator
 from custom_pkg.record import command_line, describe_run
 from custom_pkg.run_folder import RunFolder, desc_complaint
 from custom_pkg.run_log import RunLog
+from custom_pkg.tables import flatten
 from custom_pkg.training_state import DataclassState, TrainingState
 from dataloader.batches import ShuffledBatches
+from evaluate import evaluate_networks, image_sets, load_outside, published_for, results_table
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 
@@ -126,17 +129,18 @@ def main() -> None:
     data = dataloader.load(options.dataset, Path(options.data_root))
     if options.batch_size > len(data.train.labels):
         raise UserError(f"--batch_size={options.batch_size}: the training set has {len(data.train.labels)} images")
+    outside = load_outside(options.eval_odin_out_data, data, Path(options.data_root), device)
     with folder.open(overwrite=options.overwrite), StopRequest() as stop:
-        run(options, folder, data, device, stop)
+        run(options, folder, data, outside, device, stop)
 
 
-def run(options: Options, folder: RunFolder, data, device: torch.device, stop: StopRequest) -> None:
-    images = {"train": data.train.flat().to(device), "test": data.test.flat().to(device)}
-    labels = {"train": data.train.labels.to(device), "test": data.test.labels.to(device)}
+def run(options: Options, folder: RunFolder, data, outside, device: torch.device, stop: StopRequest) -> None:
+    sets = image_sets(data, device)
+    images, labels = sets["train"]
     seed = options.rand_seed
 
     networks = ib_lagrangian.build_networks(
-        images["train"].shape[1], data.n_classes, generator=generator(seed, "networks"), **network_options(options)
+        images.shape[1], data.n_classes, generator=generator(seed, "networks"), **network_options(options)
     )
     for network in networks:
         network.to(device)
@@ -144,7 +148,7 @@ def run(options: Options, folder: RunFolder, data, device: torch.device, stop: S
         [parameter for network in networks for parameter in network.parameters()],
         lr=options.learning_rate, betas=(0.5, 0.999), fused=True,
     )
-    batches = ShuffledBatches(len(images["train"]), options.batch_size, generator(seed, "batches"))
+    batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"))
     noise = generator(seed, "noise", device=device)
     losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
     progress = Progress()
@@ -193,7 +197,7 @@ def run(options: Options, folder: RunFolder, data, device: torch.device, stop: S
         passes = f"epoch {progress.epoch + 1}/{options.epochs}"
         for index in bar(batches.one_pass(), passes, total=batches.per_pass, initial=batches.position, unit="update"):
             losses.add(ib_lagrangian.update(
-                networks, optimizer, images["train"][index], labels["train"][index],
+                networks, optimizer, images[index], labels[index],
                 kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise,
             ))
             end_if_asked()
@@ -204,7 +208,7 @@ def run(options: Options, folder: RunFolder, data, device: torch.device, stop: S
         metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
         for split in ("train", "test"):
             metrics |= {f"eval/{split}/{name}": value for name, value in accuracy(
-                *networks, images[split], labels[split], batch_size=options.eval_batch_size,
+                *networks, *sets[split], batch_size=options.eval_batch_size,
                 generator=generator(seed, "accuracy", split, progress.epoch, device=device),
                 progress=lambda batches, split=split: bar(batches, f"accuracy, {split} set", unit="batch"),
             ).items()}
@@ -220,6 +224,25 @@ def run(options: Options, folder: RunFolder, data, device: torch.device, stop: S
         if improved:
             link_atomically(folder.last_checkpoint, folder.best_checkpoint)
         log.say(epoch_line(metrics, progress, time.monotonic() - epoch_began))
+        end_if_asked()
+
+    if not folder.evaluation.exists():
+        stop.at_once = True  # the training is saved: an evaluation that is stopped is simply made again
+        began = time.monotonic()
+        try:
+            results = evaluate_networks(networks, sets, outside, options=opt.to_dict(options))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"the training is complete and saved, its evaluation was stopped; make it with\n  {resume_command()}",
+                stop.signum,
+            ) from None
+        stop.at_once = False
+        log.scalars(flatten({"final": results}), epoch=progress.epoch, step=losses.step)
+        log.lengths()
+        write_json(folder.times, {"training": progress.seconds, "evaluation": time.monotonic() - began})
+        write_json(folder.evaluation, {"epoch": progress.epoch, "step": losses.step, **results})
+    log.say(results_table(json.loads(folder.evaluation.read_text()), published_for(opt.to_dict(options))))
+    log.close()
 
 
 def network_options(options: Options) -> dict:

@@ -19,7 +19,7 @@ def pick_device(name: str) -> torch.device:
     device = torch.device(name)
     found = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= found:
-        raise UserError(f"--device={name}: {found or 'no'} CUDA device(s) found here; --device=auto takes what is there")
+        raise UserError(f"--device={name}: {found or 'no'} CUDA devices found here; --device=auto takes what is there")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError(f"--device={name}: no MPS device found here; --device=auto takes what is there")
     return device

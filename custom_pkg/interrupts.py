@@ -5,15 +5,17 @@ from types import FrameType
 
 
 class StopRequest:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into a wish that the loop reads; a second SIGINT stops at once.
+    """Turns SIGINT, SIGTERM or SIGHUP into a wish that the loop reads (`signum`); a second SIGINT stops at once.
 
-    Use as a context manager; `signum` is the signal that came, or None.
+    Use as a context manager. Where there is nothing to finish first, set `at_once`: the signal then raises
+    KeyboardInterrupt.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self):
         self.signum: int | None = None
+        self.at_once = False
 
     def __enter__(self) -> "StopRequest":
         self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
@@ -24,6 +26,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+        second = self.signum is not None and signum == signal.SIGINT
         self.signum = signum
+        if self.at_once or second:
+            raise KeyboardInterrupt

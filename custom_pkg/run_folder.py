@@ -107,7 +107,7 @@ class RunFolder:
 
     @contextmanager
     def open(self, *, overwrite: bool) -> Iterator[None]:
-        """Hold the run's folder for this process; with `overwrite`, empty it first. Raises UserError when it is held."""
+        """Hold the run's folder for this process, emptied first with `overwrite`. Raises UserError when it is held."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / ".lock", "a+")

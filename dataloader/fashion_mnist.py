@@ -23,7 +23,7 @@ DATASET = IdxDataset(
     },
     ways=(
         *mirrors_of(FashionMNIST),
-        Way("Debian package dataset-fashion-mnist", partial(gz_files_in, DEBIAN_FOLDER)),
+        Way("installed Debian package dataset-fashion-mnist", partial(gz_files_in, DEBIAN_FOLDER)),
     ),
 )
 load = DATASET.load

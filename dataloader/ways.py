@@ -17,6 +17,8 @@ MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB
 
 def gz_files_in(folder: Path, names: Sequence[str], scratch: Path) -> Iterator[tuple[str, bytes]]:
     """Unpack `<name>.gz` of `folder`. Raises DatasetError at the end if some could not be unpacked."""
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}")
     failures = []
     for name in names:
         path = folder / f"{name}.gz"

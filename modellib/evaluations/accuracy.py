@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from modellib.evaluations.modes import Decoder, Encoder, Progress, evaluation_mode
+from modellib.evaluations.common import Decoder, Encoder, Progress, evaluation_mode
 from modellib.gaussians import sample
 
 

@@ -1,0 +1,87 @@
+"""The published protocol: all metrics of a trained model, as they stand in evaluation.json."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from modellib.evaluations.accuracy import accuracy
+from modellib.evaluations.adversarial_robustness import fgsm
+from modellib.evaluations.common import Decoder, Encoder, Progress
+from modellib.evaluations.information import information
+from modellib.evaluations.out_of_distribution import detection_metrics, noise_images, odin_scores
+from modellib.gaussians import sample
+
+METRICS = ("accuracy", "information", "attack", "detection")
+NOISES = ("gauss", "uniform")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Defaults are the published ones. All images are in [-1, 1]."""
+
+    batch_size: int = 2560
+    attack_epsilons: Sequence[float] = (0.1, 0.2, 0.3)
+    odin_temperature: float = 1000.0
+    odin_epsilon: float = 0.0014
+
+
+def evaluate(
+    encoder: Encoder,
+    decoder: Decoder,
+    sets: dict[str, tuple[Tensor, Tensor]],
+    outside: dict[str, Tensor | None],
+    *,
+    settings: EvaluationSettings,
+    generator: Callable[..., torch.Generator],
+    metrics: Sequence[str] = METRICS,
+    progress: Callable[[str], Progress] = lambda what: iter,
+) -> dict[str, dict]:
+    """Evaluate `metrics` on `sets`: name ("train", "test") -> images (N, ...), labels (N,).
+
+    outside: name -> images (M, ...), or None for noise of that name (NOISES); detection holds them against the test
+    set. generator(*names) makes the generator of one use, so that a metric is the same whatever else is asked for.
+    progress(what) wraps the loop over batches. Every code is a fresh sample, as published for VIB and NIB.
+    Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats.
+    """
+
+    def drawing(*names: str) -> Callable[[Tensor, Tensor], Tensor]:
+        return partial(sample, generator=generator(*names))
+
+    results: dict[str, dict] = {}
+    for name, (images, labels) in sets.items():
+        result = results[name] = {}
+        model_and_data = (encoder, decoder, images, labels)
+        if "accuracy" in metrics:
+            result |= accuracy(
+                *model_and_data, generator=generator("accuracy", name), batch_size=settings.batch_size,
+                progress=progress(f"accuracy, {name} set"),
+            )
+        if "information" in metrics:
+            result |= information(
+                *model_and_data, draw=drawing("information", name), batch_size=settings.batch_size,
+                progress=progress(f"information, {name} set"),
+            )
+        if "attack" in metrics:
+            for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
+                result[key], result[f"{key}_robust_accuracy"] = fgsm(
+                    *model_and_data, attack=attack, epsilons=settings.attack_epsilons,
+                    draw=drawing(key, name), batch_size=settings.batch_size,
+                    progress=progress(f"FGSM on {attack.replace('_', ' ')}, {name} set"),
+                )
+    if "detection" in metrics and "test" in sets:
+        inside = sets["test"][0]
+        odin = partial(
+            odin_scores, encoder, decoder, temperature=settings.odin_temperature, epsilon=settings.odin_epsilon,
+            batch_size=settings.batch_size,
+        )
+        inside_scores = odin(inside, draw=drawing("odin", "inside"), progress=progress("ODIN, test set"))
+        results["ood"] = {}
+        for name, images in outside.items():
+            if images is None:
+                images = noise_images(name, inside, generator("noise images", name))
+            scores = odin(images, draw=drawing("odin", name), progress=progress(f"ODIN, {name}"))
+            results["ood"][name] = detection_metrics(inside_scores, scores)
+    return results

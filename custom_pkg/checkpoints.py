@@ -14,7 +14,7 @@ VERSION = 1
 
 
 def save(path: Path, state: dict) -> None:
-    """Write `state` (tensors, numbers, texts, dicts and lists of them). Raises RunFailed, the old file left as it was."""
+    """Write `state` (tensors, numbers, texts, dicts, lists). Raises RunFailed, with the old file left as it was."""
     not_finite = _first_not_finite(state)
     if not_finite:
         raise RunFailed(f"{not_finite} is not finite: nothing was saved, {path} is as it was before")

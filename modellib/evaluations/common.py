@@ -38,7 +38,7 @@ def encode(
 
 
 def input_gradient(loss: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The gradient of `loss(images)`, a scalar, with respect to the images; the networks' gradients stay as they are."""
+    """The gradient of `loss(images)`, a scalar, by the images; the gradients of the networks stay as they are."""
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         return torch.autograd.grad(loss(images), images)[0]

@@ -92,6 +92,7 @@ def networks_of(saved: dict, path: Path) -> tuple[nn.Module, nn.Module]:
 
 
 def lagrangian_networks(data: dict, options: dict) -> ib_lagrangian.Networks:
+    """Freshly initialised networks as the data record and the options of a run of train_lagrangian.py have them."""
     names = (
         "model", "emb_dim", "enc_hidden_dims", "dec_hidden_dims",
         "vib_softplus_scalar", "nib_log_std", "nib_log_std_trainable",

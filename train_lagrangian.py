@@ -11,31 +11,26 @@ Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE
 A run that was stopped, however it was, goes on with the same command and --resume.
 """
 
-import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import dataloader
-from custom_pkg import checkpoints, run_log
 from custom_pkg import options as opt
 from custom_pkg.device import device_complaint, pick_device
-from custom_pkg.errors import Interrupted, UserError, run_script
-from custom_pkg.files import link_atomically, write_json
+from custom_pkg.errors import UserError, run_script
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.loss_history import LossHistory
 from custom_pkg.options import not_negative, option, positive
 from custom_pkg.progress import bar
 from custom_pkg.randomness import generator
-from custom_pkg.record import command_line, describe_run
 from custom_pkg.run_folder import RunFolder, desc_complaint
-from custom_pkg.run_log import RunLog
-from custom_pkg.tables import flatten
-from custom_pkg.training_state import DataclassState, TrainingState
+from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from evaluate import evaluate_networks, image_sets, load_outside, published_for, results_table
+from evaluate import evaluate_networks, image_sets, lagrangian_networks, load_outside, published_for, results_table
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 
@@ -107,18 +102,13 @@ class Options:
     overwrite: bool = option(False, group="run", help="delete the run of this name and seed, and start anew")
 
 
-FREE_AT_RESUME = ("data_root", "device", "resume", "overwrite")
+FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on
 
 
 @dataclass
-class Progress(DataclassState):
-    """How far the training is. Epochs and updates are counted when they are complete."""
-
-    epoch: int = 0
-    best_accuracy: float = -1.0
+class LagrangianProgress(Progress):
+    best_accuracy: float = -1.0  # on the test set, of sampled codes
     best_epoch: int = 0
-    finished: bool = False
-    seconds: float = 0.0
 
 
 def main() -> None:
@@ -135,83 +125,53 @@ def main() -> None:
 
 
 def run(options: Options, folder: RunFolder, data, outside, device: torch.device, stop: StopRequest) -> None:
+    settings = opt.to_dict(options)
     sets = image_sets(data, device)
     images, labels = sets["train"]
     seed = options.rand_seed
 
-    networks = ib_lagrangian.build_networks(
-        images.shape[1], data.n_classes, generator=generator(seed, "networks"), **network_options(options)
-    )
+    networks = lagrangian_networks(data.record(), settings)
     for network in networks:
         network.to(device)
-    optimizer = torch.optim.Adam(
-        [parameter for network in networks for parameter in network.parameters()],
-        lr=options.learning_rate, betas=(0.5, 0.999), fused=True,
-    )
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.5, 0.999), fused=True)
+    kl = ib_lagrangian.KL_TERMS[options.model]
+    h = ib_lagrangian.h_function(options.hfunc, options.hfunc_param)
+
     batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"))
     noise = generator(seed, "noise", device=device)
     losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
-    progress = Progress()
-    state = TrainingState(
-        {**networks._asdict(), "optimizer": optimizer, "batches": batches, "losses": losses, "progress": progress},
-        {"noise": noise},
+    progress = LagrangianProgress()
+    training = TrainingRun(
+        folder, stop, script="train_lagrangian", options=settings, data=data.record(), device=device,
+        parts={**networks._asdict(), "optimizer": optimizer, "batches": batches}, generators={"noise": noise},
+        losses=losses, progress=progress, resume=options.resume,
     )
+    training.log.say(introduction(options, folder, data, device, losses.step))
 
-    saved = checkpoints.load(folder.last_checkpoint) if options.resume and folder.last_checkpoint.exists() else None
-    if saved:
-        state.load_state_dict(saved["state"])
-    else:
-        write_json(folder.config, describe_run(opt.to_dict(options), describe_data(data), device))
-    run_log.cut(folder, saved["logs"] if saved else {})
-    log = RunLog(folder)
-
-    began, seconds_before = time.monotonic(), progress.seconds
-
-    def save() -> None:
-        losses.check_finite(f"{folder.last_checkpoint}")
-        progress.seconds = seconds_before + time.monotonic() - began
-        checkpoints.save(folder.last_checkpoint, {
-            "script": "train_lagrangian", "options": opt.to_dict(options), "data": describe_data(data),
-            "state": state.state_dict(), "logs": log.lengths(),
-        })
-
-    def end_if_asked() -> None:
-        if stop.signum is not None:
-            save()
-            raise Interrupted(
-                f"stopped in epoch {progress.epoch + 1} after update {losses.step}, all saved; go on with\n"
-                f"  {resume_command()}", stop.signum,
-            )
-
-    log.say(introduction(options, folder, data, device, losses.step))
-    if not saved:
-        log.text("options", "\n".join(f"    --{name}={value}" for name, value in opt.to_dict(options).items()))
-        save()
-
-    kl = ib_lagrangian.KL_TERMS[options.model]
-    h = ib_lagrangian.h_function(options.hfunc, options.hfunc_param)
     while not progress.finished:
-        epoch_began = time.monotonic()
+        began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * 0.97 ** (progress.epoch // 2)
-        passes = f"epoch {progress.epoch + 1}/{options.epochs}"
-        for index in bar(batches.one_pass(), passes, total=batches.per_pass, initial=batches.position, unit="update"):
+        what = f"epoch {progress.epoch + 1}/{options.epochs}"
+        for index in bar(batches.one_pass(), what, total=batches.per_pass, initial=batches.position, unit="update"):
             losses.add(ib_lagrangian.update(
                 networks, optimizer, images[index], labels[index],
                 kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise,
             ))
-            end_if_asked()
-        losses.check_finite(f"{folder.last_checkpoint}")
+            training.end_if_asked()
+        losses.check_finite(str(folder.last_checkpoint))
 
         progress.epoch += 1
         metrics = {f"train/{name}": value for name, value in losses.means().items()}
         metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
-        for split in ("train", "test"):
-            metrics |= {f"eval/{split}/{name}": value for name, value in accuracy(
+        for split in sets:
+            result = accuracy(
                 *networks, *sets[split], batch_size=options.eval_batch_size,
                 generator=generator(seed, "accuracy", split, progress.epoch, device=device),
-                progress=lambda batches, split=split: bar(batches, f"accuracy, {split} set", unit="batch"),
-            ).items()}
+                progress=partial(bar, what=f"accuracy, {split} set", unit="batch"),
+            )
+            metrics |= {f"eval/{split}/{name}": value for name, value in result.items()}
         losses.clear()
 
         improved = metrics["eval/test/accuracy"] > progress.best_accuracy
@@ -219,46 +179,15 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
             progress.best_accuracy, progress.best_epoch = metrics["eval/test/accuracy"], progress.epoch
         out_of_trials = progress.epoch - progress.best_epoch >= options.early_stop_trials
         progress.finished = out_of_trials or progress.epoch == options.epochs
-        log.scalars(metrics, epoch=progress.epoch, step=losses.step)
-        save()
-        if improved:
-            link_atomically(folder.last_checkpoint, folder.best_checkpoint)
-        log.say(epoch_line(metrics, progress, time.monotonic() - epoch_began))
-        end_if_asked()
 
-    if not folder.evaluation.exists():
-        stop.at_once = True  # the training is saved: an evaluation that is stopped is simply made again
-        began = time.monotonic()
-        try:
-            results = evaluate_networks(networks, sets, outside, options=opt.to_dict(options))
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"the training is complete and saved, its evaluation was stopped; make it with\n  {resume_command()}",
-                stop.signum,
-            ) from None
-        stop.at_once = False
-        log.scalars(flatten({"final": results}), epoch=progress.epoch, step=losses.step)
-        log.lengths()
-        write_json(folder.times, {"training": progress.seconds, "evaluation": time.monotonic() - began})
-        write_json(folder.evaluation, {"epoch": progress.epoch, "step": losses.step, **results})
-    log.say(results_table(json.loads(folder.evaluation.read_text()), published_for(opt.to_dict(options))))
-    log.close()
+        training.log.scalars(metrics, epoch=progress.epoch, step=losses.step)
+        training.save(best=improved)
+        training.log.say(epoch_line(metrics, progress, time.monotonic() - began))
+        training.end_if_asked()
 
-
-def network_options(options: Options) -> dict:
-    names = (
-        "model", "emb_dim", "enc_hidden_dims", "dec_hidden_dims",
-        "vib_softplus_scalar", "nib_log_std", "nib_log_std_trainable",
-    )
-    return {name: getattr(options, name) for name in names}
-
-
-def describe_data(data) -> dict:
-    return {
-        "name": data.name, "source": data.source, "sha256": data.sha256,
-        "image_shape": list(data.train.images.shape[1:]), "n_classes": data.n_classes,
-        "n_train": len(data.train.labels), "n_test": len(data.test.labels),
-    }
+    results = training.final_evaluation(lambda: evaluate_networks(networks, sets, outside, options=settings))
+    training.log.say(results_table(results, published_for(settings)))
+    training.log.close()
 
 
 def introduction(options: Options, folder: RunFolder, data, device: torch.device, step: int) -> str:
@@ -276,10 +205,6 @@ def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) ->
         f"train {metrics['eval/train/accuracy']:7.2%}  test {metrics['eval/test/accuracy']:7.2%}  "
         f"best {progress.best_accuracy:7.2%} at {progress.best_epoch:<3d} {seconds:6.1f} s"
     )
-
-
-def resume_command() -> str:
-    return command_line().replace(" --overwrite", "") + ("" if "--resume" in command_line() else " --resume")
 
 
 if __name__ == "__main__":

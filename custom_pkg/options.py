@@ -18,6 +18,7 @@ from dataclasses import MISSING, asdict, fields
 
 from custom_pkg.errors import UserError
 
+ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
 Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
 
 
@@ -74,13 +75,17 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
 
 
 def to_dict(options) -> dict:
-    """The options as JSON takes them (tuples become lists)."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}
+    """The settings as JSON takes them: tuples become lists, and what only steers this start (ONCE) is left out."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(options).items()
+        if name not in ONCE
+    }
 
 
 def from_dict(cls, content: dict):
     """The inverse of `to_dict`, as strict as the command line. Raises UserError."""
-    known = {field.name: field for field in fields(cls)}
+    known = {field.name: field for field in fields(cls) if field.name not in ONCE}
     if set(content) != set(known):
         odd = ", ".join(sorted(set(content) ^ set(known)))
         raise UserError(f"these options are not those of this version: {odd}")

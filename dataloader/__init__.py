@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from .image_dataset import DatasetError, ImageDataset, Split
+from dataloader.image_dataset import DatasetError, ImageDataset, Split
 
 __all__ = ["DATASETS", "DatasetError", "ImageDataset", "Split", "load"]
 

@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from .image_dataset import ImageDataset, Split
+from dataloader.image_dataset import ImageDataset, Split
 
 N_TEST = 450  # a quarter; every run uses the same 1,347 + 450
 

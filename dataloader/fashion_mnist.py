@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torchvision.datasets import FashionMNIST
 
-from .idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way, mirrors_of
-from .ways import gz_files_in
+from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way, mirrors_of
+from dataloader.ways import gz_files_in
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
 
-from .files import UNFINISHED, locked, put, remove_unfinished, sha256_of
-from .image_dataset import DatasetError, ImageDataset, Split
-from .ways import gz_files_from, gz_files_in
+from dataloader.files import UNFINISHED, locked, put, remove_unfinished, sha256_of
+from dataloader.image_dataset import DatasetError, ImageDataset, Split
+from dataloader.ways import gz_files_from, gz_files_in
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

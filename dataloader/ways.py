@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .files import gunzip
-from .image_dataset import DatasetError
+from dataloader.files import gunzip
+from dataloader.image_dataset import DatasetError
 
 MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB
 

@@ -1,0 +1,138 @@
+"""A training run that can end at any moment and goes on with the same bits: its folder, logs and checkpoints."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+
+import torch
+
+from custom_pkg import checkpoints, run_log
+from custom_pkg.errors import Interrupted
+from custom_pkg.files import link_atomically, write_json
+from custom_pkg.interrupts import StopRequest
+from custom_pkg.loss_history import LossHistory
+from custom_pkg.record import command_line, describe_run
+from custom_pkg.run_folder import RunFolder
+from custom_pkg.run_log import RunLog
+from custom_pkg.tables import flatten
+
+
+@dataclass
+class Progress:
+    """How far a training is. Scripts add their own counters; all of it is kept in the checkpoints."""
+
+    epoch: int = 0  # complete passes over the training set
+    finished: bool = False
+    seconds: float = 0.0  # spent in training, over all sessions
+
+    def state_dict(self) -> dict:
+        return asdict(self)
+
+    def load_state_dict(self, state: dict) -> None:
+        for field in fields(self):
+            setattr(self, field.name, state[field.name])
+
+
+class TrainingRun:
+    """Opens the logs of a run and restores its last checkpoint when it is resumed.
+
+    parts: everything with a `state_dict` that the run needs to go on: networks, optimisers, batch streams.
+    generators: the random generators that training draws from.
+    script: the name of the script, for whoever reads the checkpoint. options, data: as they go into config.json.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        stop: StopRequest,
+        *,
+        script: str,
+        options: dict,
+        data: dict,
+        device: torch.device,
+        parts: dict,
+        generators: dict[str, torch.Generator],
+        losses: LossHistory,
+        progress: Progress,
+        resume: bool,
+    ):
+        self._folder, self._stop, self._generators = folder, stop, generators
+        self._losses, self._progress = losses, progress
+        self._parts = {**parts, "losses": losses, "progress": progress}
+        self._identity = {"script": script, "options": options, "data": data}
+
+        if resume and folder.last_checkpoint.exists():
+            saved = checkpoints.load(folder.last_checkpoint)
+            self._restore(saved["state"])
+            run_log.cut(folder, saved["logs"])
+            self.log = RunLog(folder)
+        else:
+            write_json(folder.config, describe_run(options, data, device))
+            run_log.cut(folder, {})
+            self.log = RunLog(folder)
+            self.log.text("options", "\n".join(f"    --{name}={value}" for name, value in options.items()))
+        self._began, self._seconds_before = time.monotonic(), progress.seconds
+        if losses.step == 0:
+            self.save()  # from now on there is a checkpoint to go on from
+
+    def save(self, *, best: bool = False) -> None:
+        """Write the last checkpoint, which may be the best one too. Raises RunFailed, the one before it intact."""
+        self._losses.check_finite(str(self._folder.last_checkpoint))
+        self._progress.seconds = self._seconds_before + time.monotonic() - self._began
+        state = {
+            **{name: part.state_dict() for name, part in self._parts.items()},
+            "generators": {name: generator.get_state() for name, generator in self._generators.items()},
+        }
+        content = {**self._identity, "state": state, "logs": self.log.lengths()}
+        if best:  # first: a run killed between the two redoes this epoch, and so its best checkpoint
+            checkpoints.save(self._folder.best_checkpoint, content)
+            link_atomically(self._folder.best_checkpoint, self._folder.last_checkpoint)
+        else:
+            checkpoints.save(self._folder.last_checkpoint, content)
+
+    def _restore(self, state: dict) -> None:
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        for name, generator in self._generators.items():
+            generator.set_state(state["generators"][name])
+
+    def end_if_asked(self) -> None:
+        """To be called after every update: ends the run if a signal has come, with everything saved."""
+        if self._stop.signum is not None:
+            self.save()
+            raise Interrupted(
+                f"stopped after update {self._losses.step}, all saved; go on with\n  {resume_command()}",
+                self._stop.signum,
+            )
+
+    def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
+        """The content of evaluation.json: read if it is there, else made, logged and written.
+
+        The training is saved, so an evaluation that is stopped is simply made again when the run is resumed.
+        """
+        if self._folder.evaluation.exists():
+            return json.loads(self._folder.evaluation.read_text())
+        began = time.monotonic()
+        self._stop.at_once = True
+        try:
+            metrics = evaluate()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"the training is complete and saved, its evaluation was stopped; make it with\n  {resume_command()}",
+                self._stop.signum,
+            ) from None
+        self._stop.at_once = False
+        position = {"epoch": self._progress.epoch, "step": self._losses.step}
+        self.log.scalars(flatten({"final": metrics}), **position)
+        self.log.lengths()  # on disk, before evaluation.json says that all is done
+        seconds = {"training": self._progress.seconds, "evaluation": time.monotonic() - began}
+        write_json(self._folder.times, {name: round(value, 1) for name, value in seconds.items()})
+        write_json(self._folder.evaluation, {**position, **metrics})
+        return {**position, **metrics}
+
+
+def resume_command() -> str:
+    """This process's command, turned into one that goes on with the run."""
+    words = [word for word in command_line().split(" ") if word not in ("--resume", "--overwrite")]
+    return " ".join([*words, "--resume"])

@@ -11,6 +11,7 @@ Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE
 A run that was stopped, however it was, goes on with the same command and --resume.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,25 +21,36 @@ import torch
 
 import dataloader
 from custom_pkg import options as opt
-from custom_pkg.device import device_complaint, pick_device
+from custom_pkg.device import pick_device
 from custom_pkg.errors import UserError, run_script
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.loss_history import LossHistory
-from custom_pkg.options import not_negative, option, positive
+from custom_pkg.options import not_negative, option, positive, size
 from custom_pkg.progress import bar
 from custom_pkg.randomness import generator
-from custom_pkg.run_folder import RunFolder, desc_complaint
+from custom_pkg.run_folder import RunFolder
+from custom_pkg.run_options import FREE_AT_RESUME, RunOptions
 from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from evaluate import evaluate_networks, image_sets, lagrangian_networks, load_outside, published_for, results_table
+from evaluate import (
+    EvaluationOptions,
+    evaluate_model,
+    image_sets,
+    lagrangian_model,
+    lagrangian_networks,
+    load_outside,
+    published_for,
+    results_table,
+)
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(RunOptions, EvaluationOptions):
     """Defaults are the published settings."""
 
+    dataset: str = option("mnist", group="objective", choices=dataloader.DATASETS, help="images and labels")
     model: str = option(group="objective", choices=("vib", "nib"), help="bound on I(X;T)")
     lambda_kl: float = option(
         group="objective", check=not_negative,
@@ -53,12 +65,12 @@ class Options:
         help="parameter of h; 1 makes pow the square",
     )
 
-    emb_dim: int = option(16, group="networks", check=positive, help="dimensions of the code T")
+    emb_dim: int = option(16, group="networks", check=size, help="dimensions of the code T")
     enc_hidden_dims: tuple[int, ...] = option(
-        (1024, 1024), group="networks", check=positive, help="hidden layers of the encoder"
+        (1024, 1024), group="networks", check=size, help="hidden layers of the encoder"
     )
     dec_hidden_dims: tuple[int, ...] = option(
-        (), group="networks", check=positive, help="hidden layers of the decoder; [] makes it linear"
+        (), group="networks", check=size, help="hidden layers of the decoder; [] makes it linear"
     )
     vib_softplus_scalar: float = option(
         -1.0, group="networks", only_with={"model": ("vib",)},
@@ -71,7 +83,7 @@ class Options:
         True, group="networks", only_with={"model": ("nib",)}, help="whether that log std is trained"
     )
 
-    batch_size: int = option(100, group="training", check=positive, help="images per update")
+    batch_size: int = option(100, group="training", check=size, help="images per update")
     epochs: int = option(100, group="training", check=positive, help="passes over the training set at most")
     learning_rate: float = option(
         1e-4, group="training", check=positive, help="of Adam, times 0.97 after every second epoch"
@@ -79,30 +91,6 @@ class Options:
     early_stop_trials: int = option(
         10, group="training", check=positive, help="stop after so many epochs without a better test accuracy"
     )
-    rand_seed: int = option(
-        0, group="training", check=not_negative, help="the same seed gives the same numbers, bit for bit on the CPU"
-    )
-
-    eval_batch_size: int = option(2560, group="evaluation", check=positive, help="images per batch")
-    eval_attack_epsilons: tuple[float, ...] = option(
-        (0.1, 0.2, 0.3), group="evaluation", check=positive, help="FGSM steps, for images in [-1, 1]"
-    )
-    eval_odin_out_data: tuple[str, ...] = option(
-        ("gauss",), group="evaluation", choices=("gauss", "uniform", "mnist", "fashion_mnist"),
-        help="what lies outside the distribution",
-    )
-    eval_odin_temperature: float = option(1000.0, group="evaluation", check=positive, help="of ODIN's softmax")
-    eval_odin_epsilon: float = option(0.0014, group="evaluation", check=not_negative, help="ODIN's input step")
-
-    dataset: str = option("mnist", group="run", choices=dataloader.DATASETS, help="images and labels")
-    data_root: str = option("STORAGE/datasets", group="run", help="where data sets lie or are put")
-    desc: str = option(group="run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
-    device: str = option("auto", group="run", check=device_complaint, help="auto takes a GPU when there is one")
-    resume: bool = option(False, group="run", help="go on with the run of this name and seed")
-    overwrite: bool = option(False, group="run", help="delete the run of this name and seed, and start anew")
-
-
-FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on
 
 
 @dataclass
@@ -115,12 +103,18 @@ def main() -> None:
     options = opt.parse(Options, description=__doc__)
     device = pick_device(options.device)
     folder = RunFolder(options.desc, options.rand_seed)
-    folder.check(opt.to_dict(options), resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME)
+    check = partial(
+        folder.check, opt.to_dict(options), resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME
+    )
+    check()
+    if options.resume and folder.evaluation.exists():
+        print(results_table(json.loads(folder.evaluation.read_text()), published_for(opt.to_dict(options))))
+        return
     data = dataloader.load(options.dataset, Path(options.data_root))
     if options.batch_size > len(data.train.labels):
         raise UserError(f"--batch_size={options.batch_size}: the training set has {len(data.train.labels)} images")
     outside = load_outside(options.eval_odin_out_data, data, Path(options.data_root), device)
-    with folder.open(overwrite=options.overwrite), StopRequest() as stop:
+    with folder.open(overwrite=options.overwrite, check=check), StopRequest() as stop:
         run(options, folder, data, outside, device, stop)
 
 
@@ -145,7 +139,8 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
     training = TrainingRun(
         folder, stop, script="train_lagrangian", options=settings, data=data.record(), device=device,
         parts={**networks._asdict(), "optimizer": optimizer, "batches": batches}, generators={"noise": noise},
-        losses=losses, progress=progress, resume=options.resume,
+        losses={"losses": losses}, progress=progress, resume=options.resume,
+        position=lambda: {"epoch": progress.epoch, "step": losses.step},
     )
     training.log.say(introduction(options, folder, data, device, losses.step))
 
@@ -185,7 +180,8 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
         training.log.say(epoch_line(metrics, progress, time.monotonic() - began))
         training.end_if_asked()
 
-    results = training.final_evaluation(lambda: evaluate_networks(networks, sets, outside, options=settings))
+    model = lagrangian_model(networks, settings)
+    results = training.final_evaluation(lambda: evaluate_model(model, sets, outside, options=settings))
     training.log.say(results_table(results, published_for(settings)))
     training.log.close()
 

@@ -20,10 +20,7 @@ def save(path: Path, state: dict) -> None:
         raise RunFailed(f"{not_finite} is not finite: nothing was saved, {path} is as it was before")
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise RunFailed(f"cannot write {path}: {error.strerror}; the checkpoint before it is intact") from None
+    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> dict:

@@ -9,7 +9,8 @@ from custom_pkg.errors import UserError
 
 def device_complaint(name: str) -> str | None:
     """What is wrong with the text given to --device, or None."""
-    return None if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name) else "must be auto, cpu, cuda, cuda:N or mps"
+    known = re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?|mps", name)
+    return None if known else "must be auto, cpu, cuda, cuda:N or mps"
 
 
 def pick_device(name: str) -> torch.device:

@@ -31,6 +31,9 @@ def run_script(main: Callable[[], None], *, user_errors: tuple[type[Exception], 
         sys.exit(fail(str(error), 128 + error.signum))
     except KeyboardInterrupt:
         sys.exit(fail("interrupted", 130))
+    except OSError as error:  # a full disk, a folder that became read-only
+        where = f" ({error.filename})" if error.filename else ""
+        sys.exit(fail(f"{error.strerror or error}{where}; what was saved before is intact", 1))
 
 
 class RunFailed(Exception):

@@ -34,7 +34,7 @@ def option(
     """A dataclass field that is an option of the command line. Without a default it must be given.
 
     choices: the values allowed (of each element, for a tuple). check: called with each element.
-    only_with: {other option: its values}, where this one has a meaning; given elsewhere it is refused.
+    only_with: {other option: its values}, where this one has a meaning; changed elsewhere it is refused.
     """
     metadata = {"group": group, "help": help, "choices": choices, "check": check, "only_with": only_with or {}}
     return dataclasses.field(default=default, metadata=metadata)
@@ -48,14 +48,21 @@ def not_negative(value) -> str | None:
     return None if value >= 0 else "must be 0 or greater"
 
 
+def size(value) -> str | None:
+    """For widths and counts of images, which memory has to hold."""
+    return None if 0 < value <= 100_000 else "must be from 1 to 100000"
+
+
 def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     """Read the command line (`sys.argv[1:]` when argv is None) into a `cls`.
 
     Raises UserError on unknown, missing, ill-typed, impossible or inapplicable options. `--help` prints and exits.
     """
-    parser = _Parser(description=description, allow_abbrev=False, formatter_class=_HelpFormatter)
+    parser = _Parser(
+        usage="%(prog)s --option=value ...", description=description, allow_abbrev=False, formatter_class=_HelpFormatter
+    )
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in fields(cls):
+    for field in sorted(fields(cls), key=lambda field: field.name not in cls.__annotations__):  # inherited ones last
         group = groups.setdefault(field.metadata["group"], parser.add_argument_group(field.metadata["group"]))
         group.add_argument(f"--{field.name}", **_argument(cls, field))
     given, unknown = parser.parse_known_args(argv)
@@ -68,7 +75,7 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     options = cls(**given)
     for field in fields(cls):
         for other, values in field.metadata["only_with"].items():
-            if field.name in given and getattr(options, other) not in values:
+            if getattr(options, field.name) != field.default and getattr(options, other) not in values:
                 allowed = " or ".join(f"--{other}={value}" for value in values)
                 raise UserError(f"--{field.name} has a meaning only with {allowed}; leave it out")
     return options
@@ -83,15 +90,6 @@ def to_dict(options) -> dict:
     }
 
 
-def from_dict(cls, content: dict):
-    """The inverse of `to_dict`, as strict as the command line. Raises UserError."""
-    known = {field.name: field for field in fields(cls) if field.name not in ONCE}
-    if set(content) != set(known):
-        odd = ", ".join(sorted(set(content) ^ set(known)))
-        raise UserError(f"these options are not those of this version: {odd}")
-    return cls(**{name: _checked(cls, known[name], value) for name, value in content.items()})
-
-
 def _argument(cls, field) -> dict:
     """argparse's view of one field."""
     kind = _kind(cls, field)
@@ -100,8 +98,8 @@ def _argument(cls, field) -> dict:
         try:
             value = _read(kind, text)
         except ValueError:
-            raise UserError(f"--{field.name}={text}: {_expected(kind)} expected") from None
-        return _checked(cls, field, value)
+            raise UserError(f"--{field.name}={_shown(text)}: {_expected(kind)} expected") from None
+        return _checked(field, value)
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
     argument = {
@@ -124,38 +122,30 @@ def _read(kind, text: str):
         if text.startswith("[") != text.endswith("]"):
             raise ValueError
         inner = text.removeprefix("[").removesuffix("]").strip()
-        return tuple(_read(typing.get_args(kind)[0], part.strip()) for part in inner.split(",")) if inner else ()
+        if not inner and text:
+            return ()
+        return tuple(_read(typing.get_args(kind)[0], part.strip()) for part in inner.split(","))
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError
         return text.lower() == "true"
+    if kind in (int, float) and "_" in text:  # Python reads 1_0 as ten
+        raise ValueError
     return kind(text)
 
 
-def _checked(cls, field, value):
-    """The value, as the field's type has it. Raises UserError when its type, range or choice is wrong."""
-    kind = _kind(cls, field)
-    name = f"--{field.name}={_written(value)}"
-    is_tuple = typing.get_origin(kind) is tuple
-    if is_tuple and not isinstance(value, list | tuple):
-        raise UserError(f"{name}: {_expected(kind)} expected")
-    element_kind = typing.get_args(kind)[0] if is_tuple else kind
-    elements = []
-    for element in value if is_tuple else (value,):
-        if element_kind is float and isinstance(element, int) and not isinstance(element, bool):
-            element = float(element)
-        if type(element) is not element_kind:
-            raise UserError(f"{name}: {_expected(kind)} expected")
-        if element_kind is float and not math.isfinite(element):
-            raise UserError(f"{name}: must be a finite number")
-        choices, check = field.metadata["choices"], field.metadata["check"]
-        if choices and element not in choices:
-            raise UserError(f"{name}: must be {' or '.join(choices)}")
+def _checked(field, value):
+    """The value, if the field allows it. Raises UserError."""
+    choices, check = field.metadata["choices"], field.metadata["check"]
+    for element in value if isinstance(value, tuple) else (value,):
         complaint = check(element) if check else None
+        if isinstance(element, float) and not math.isfinite(element):
+            complaint = "must be a finite number"
+        elif choices and element not in choices:
+            complaint = f"must be {' or '.join(choices)}"
         if complaint:
-            raise UserError(f"{name}: {complaint}")
-        elements.append(element)
-    return tuple(elements) if is_tuple else elements[0]
+            raise UserError(f"--{field.name}={_shown(_written(value))}: {complaint}")
+    return value
 
 
 def _expected(kind) -> str:
@@ -171,8 +161,14 @@ def _written(value) -> str:
     return str(value)
 
 
+def _shown(text: str) -> str:
+    """A value as a message shows it: on one line, and not longer than a person reads."""
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
 def _unknown_option(argument: str, known: list[str]) -> str:
-    name = argument.split("=")[0]
+    name = _shown(argument.split("=")[0])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "--help lists all options"
     return f"unknown option {name} ({hint})"

@@ -9,12 +9,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from custom_pkg.errors import UserError
+from custom_pkg.files import remove_temporaries
 
 STORAGE = Path("STORAGE")
 
@@ -63,16 +64,19 @@ class RunFolder:
         return self.path / "checkpoints" / "best.pt"
 
     def exists(self) -> bool:
-        return self.config.exists()
+        return any(path.exists() for path in (self.config, self.last_checkpoint, self.metrics))
 
     def saved_options(self) -> dict:
         """The options that the run was started with, from its config.json. Raises UserError."""
         try:
-            return json.loads(self.config.read_text())["options"]
+            options = json.loads(self.config.read_text())["options"]
+            if not isinstance(options, dict):
+                raise TypeError
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.config} cannot be read ({type(error).__name__}): mend it, or start anew with --overwrite"
             ) from None
+        return options
 
     def check(self, options: dict, *, resume: bool, overwrite: bool, free: tuple[str, ...]) -> None:
         """Refuse, before anything is written, what would mix or lose a run.
@@ -82,7 +86,7 @@ class RunFolder:
         """
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other: give one of them")
-        for place in (self.path, self.tensorboard):
+        for place in (self.last_checkpoint.parent, self.tensorboard):
             _check_folder(place)
         if resume and not self.exists():
             raise UserError(f"nothing to resume in {self.path}: leave --resume out to start this run")
@@ -106,8 +110,12 @@ class RunFolder:
             )
 
     @contextmanager
-    def open(self, *, overwrite: bool) -> Iterator[None]:
-        """Hold the run's folder for this process, emptied first with `overwrite`. Raises UserError when it is held."""
+    def open(self, *, overwrite: bool, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the run's folder for this process, emptied first with `overwrite`.
+
+        check: called when the folder is held, for it may have changed since it was last looked at.
+        Raises UserError when another process holds it.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / ".lock", "a+")
@@ -122,6 +130,7 @@ class RunFolder:
                 raise UserError(
                     f"process {holder} is running in {self.path}: wait for it, or choose another --desc or --rand_seed"
                 ) from None
+            check()
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
@@ -129,11 +138,15 @@ class RunFolder:
                 self._empty()
             self.last_checkpoint.parent.mkdir(exist_ok=True)
             self.tensorboard.mkdir(parents=True, exist_ok=True)
+            for place in (self.path, self.last_checkpoint.parent):
+                remove_temporaries(place)
             yield
 
     def _empty(self) -> None:
-        for place in (self.path, self.tensorboard):
-            for entry in place.iterdir() if place.is_dir() else ():
+        """Delete everything but the lock; config.json last, so that a run half deleted is still seen to be there."""
+        for place in (self.tensorboard, self.path):
+            entries = sorted(place.iterdir(), key=lambda entry: entry == self.config) if place.is_dir() else []
+            for entry in entries:
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 elif entry.name != ".lock":

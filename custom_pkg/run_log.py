@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar, text
 from tqdm import tqdm
 
 from custom_pkg.files import sync
@@ -23,7 +25,11 @@ class RunLog:
     def __init__(self, folder: RunFolder):
         self._folder = folder
         self._metrics = open(folder.metrics, "a")
-        self._tensorboard = SummaryWriter(str(folder.tensorboard), flush_secs=30)
+        # Not SummaryWriter: it writes from a thread of its own, and its flush does not wait for that thread.
+        # The suffix keeps two sessions that start in the same second from sharing a file.
+        session = f".{len(_scalar_files(folder))}"
+        self._events = EventsWriter(str(folder.tensorboard / "events"), session)
+        self._events.flush()
 
     def say(self, line: str) -> None:
         """Print a line and keep it, with the time, in train.log."""
@@ -40,16 +46,19 @@ class RunLog:
         """Log values under names like `train/loss_dec`, at this step, to metrics.jsonl and TensorBoard."""
         self._metrics.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
         for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+            self._write(scalar(name, value), step)
 
     def text(self, name: str, content: str) -> None:
         """Put a text (markdown) into TensorBoard."""
-        self._tensorboard.add_text(name, content)
+        self._write(text(name, content), 0)
+
+    def _write(self, summary, step: int) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def lengths(self) -> dict[str, int]:
         """Flush everything to disk; the length in bytes of each scalar file."""
         self._metrics.flush()
-        self._tensorboard.flush()
+        self._events.flush()
         lengths = {}
         for path in _scalar_files(self._folder):
             sync(path)
@@ -58,7 +67,7 @@ class RunLog:
 
     def close(self) -> None:
         self._metrics.close()
-        self._tensorboard.close()
+        self._events.close()
 
 
 def cut(folder: RunFolder, lengths: dict[str, int]) -> None:

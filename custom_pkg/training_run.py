@@ -1,6 +1,8 @@
 """A training run that can end at any moment and goes on with the same bits: its folder, logs and checkpoints."""
 
 import json
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -8,11 +10,11 @@ from dataclasses import asdict, dataclass, fields
 import torch
 
 from custom_pkg import checkpoints, run_log
-from custom_pkg.errors import Interrupted
+from custom_pkg.errors import Interrupted, UserError
 from custom_pkg.files import link_atomically, write_json
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.loss_history import LossHistory
-from custom_pkg.record import command_line, describe_run
+from custom_pkg.record import describe_run
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import RunLog
 from custom_pkg.tables import flatten
@@ -39,6 +41,8 @@ class TrainingRun:
 
     parts: everything with a `state_dict` that the run needs to go on: networks, optimisers, batch streams.
     generators: the random generators that training draws from.
+    losses: name -> history; they are part of the state, and checked before every checkpoint.
+    position: gives {"epoch": ..., "step": ...}, how far the run is.
     script: the name of the script, for whoever reads the checkpoint. options, data: as they go into config.json.
     """
 
@@ -53,86 +57,106 @@ class TrainingRun:
         device: torch.device,
         parts: dict,
         generators: dict[str, torch.Generator],
-        losses: LossHistory,
+        losses: dict[str, LossHistory],
         progress: Progress,
+        position: Callable[[], dict[str, int]],
         resume: bool,
     ):
         self._folder, self._stop, self._generators = folder, stop, generators
-        self._losses, self._progress = losses, progress
-        self._parts = {**parts, "losses": losses, "progress": progress}
+        self._losses, self._progress, self.position = losses, progress, position
+        self._parts = {**parts, **losses, "progress": progress}
         self._identity = {"script": script, "options": options, "data": data}
 
         if resume and folder.last_checkpoint.exists():
             saved = checkpoints.load(folder.last_checkpoint)
-            self._restore(saved["state"])
+            self._restore(saved)
             run_log.cut(folder, saved["logs"])
             self.log = RunLog(folder)
         else:
+            for stale in folder.path.glob("evaluation*.json"):  # of a run whose checkpoint is gone
+                stale.unlink()
             write_json(folder.config, describe_run(options, data, device))
             run_log.cut(folder, {})
             self.log = RunLog(folder)
             self.log.text("options", "\n".join(f"    --{name}={value}" for name, value in options.items()))
         self._began, self._seconds_before = time.monotonic(), progress.seconds
-        if losses.step == 0:
+        if position()["step"] == 0:
             self.save()  # from now on there is a checkpoint to go on from
 
     def save(self, *, best: bool = False) -> None:
         """Write the last checkpoint, which may be the best one too. Raises RunFailed, the one before it intact."""
-        self._losses.check_finite(str(self._folder.last_checkpoint))
+        for losses in self._losses.values():
+            losses.check_finite(str(self._folder.last_checkpoint))
         self._progress.seconds = self._seconds_before + time.monotonic() - self._began
         state = {
             **{name: part.state_dict() for name, part in self._parts.items()},
             "generators": {name: generator.get_state() for name, generator in self._generators.items()},
         }
-        content = {**self._identity, "state": state, "logs": self.log.lengths()}
+        content = {**self._identity, "position": self.position(), "state": state, "logs": self.log.lengths()}
         if best:  # first: a run killed between the two redoes this epoch, and so its best checkpoint
             checkpoints.save(self._folder.best_checkpoint, content)
             link_atomically(self._folder.best_checkpoint, self._folder.last_checkpoint)
         else:
             checkpoints.save(self._folder.last_checkpoint, content)
 
-    def _restore(self, state: dict) -> None:
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        for name, generator in self._generators.items():
-            generator.set_state(state["generators"][name])
+    def _restore(self, saved: dict) -> None:
+        try:
+            for name, part in self._parts.items():
+                part.load_state_dict(saved["state"][name])
+            for name, generator in self._generators.items():
+                generator.set_state(saved["state"]["generators"][name])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{self._folder.last_checkpoint} does not fit this run ({reason}): put the right one there, or start "
+                "anew with --overwrite"
+            ) from None
 
     def end_if_asked(self) -> None:
         """To be called after every update: ends the run if a signal has come, with everything saved."""
         if self._stop.signum is not None:
             self.save()
             raise Interrupted(
-                f"stopped after update {self._losses.step}, all saved; go on with\n  {resume_command()}",
+                f"stopped after step {self.position()['step']}, all saved; go on with\n  {resume_command()}",
                 self._stop.signum,
             )
 
-    def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
-        """The content of evaluation.json: read if it is there, else made, logged and written.
+    def interruptible(self, evaluate: Callable[[], dict]) -> dict:
+        """Call `evaluate` so that a signal ends it at once: it changes nothing, and is made again after --resume."""
+        self._stop.at_once = True
+        try:
+            return evaluate()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"the evaluation was stopped, all training before it is saved; go on with\n  {resume_command()}",
+                self._stop.signum,
+            ) from None
+        finally:
+            self._stop.at_once = False
 
-        The training is saved, so an evaluation that is stopped is simply made again when the run is resumed.
-        """
+    def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
+        """The content of evaluation.json: read if it is there, else made, logged and written."""
         if self._folder.evaluation.exists():
             return json.loads(self._folder.evaluation.read_text())
         began = time.monotonic()
-        self._stop.at_once = True
-        try:
-            metrics = evaluate()
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"the training is complete and saved, its evaluation was stopped; make it with\n  {resume_command()}",
-                self._stop.signum,
-            ) from None
-        self._stop.at_once = False
-        position = {"epoch": self._progress.epoch, "step": self._losses.step}
-        self.log.scalars(flatten({"final": metrics}), **position)
+        metrics = self.interruptible(evaluate)
+        self.log.scalars(flatten({"final": metrics}), **self.position())
         self.log.lengths()  # on disk, before evaluation.json says that all is done
         seconds = {"training": self._progress.seconds, "evaluation": time.monotonic() - began}
         write_json(self._folder.times, {name: round(value, 1) for name, value in seconds.items()})
-        write_json(self._folder.evaluation, {**position, **metrics})
-        return {**position, **metrics}
+        results = {**self.position(), **metrics}
+        write_json(self._folder.evaluation, results)
+        return results
 
 
 def resume_command() -> str:
     """This process's command, turned into one that goes on with the run."""
-    words = [word for word in command_line().split(" ") if word not in ("--resume", "--overwrite")]
-    return " ".join([*words, "--resume"])
+    words, skip_value = [], False
+    for word in sys.argv:
+        if skip_value and word.lower() in ("true", "false"):
+            skip_value = False
+            continue
+        skip_value = word in ("--resume", "--overwrite")
+        if word.split("=")[0] not in ("--resume", "--overwrite"):
+            words.append(word)
+    return shlex.join(["python", *words, "--resume"])

@@ -28,6 +28,11 @@ class ShuffledBatches:
             yield self._order[start : start + self._batch_size]
         self._order, self.position = None, 0
 
+    def endless(self) -> Iterator[Tensor]:
+        """Pass after pass."""
+        while True:
+            yield from self.one_pass()
+
     def state_dict(self) -> dict:
         return {"order": self._order, "position": self.position, "generator": self._generator.get_state()}
 

@@ -76,7 +76,7 @@ def update(
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return torch.stack((loss, loss_dec, loss_kl)).detach()
+    return torch.stack((loss_dec, loss_kl, loss)).detach()
 
 
-LOSSES = ("loss", "loss_dec", "loss_kl")
+LOSSES = ("loss_dec", "loss_kl", "loss")  # the sum last: of two that are not finite, the first is named

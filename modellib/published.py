@@ -1,13 +1,15 @@
 """The paper's results on MNIST (Pan et al., AAAI 2021), in the shape of evaluation.json: fractions of 1 and nats."""
 
 
-def _column(mi_train, mi_test, accuracy, fgsm_train, fgsm_test, detection) -> dict:
+def _column(mi_train, mi_test, accuracy, fgsm_train, fgsm_test, detection, suffix="") -> dict:
+    """suffix: "_mean_code" where the published figures are those of the mean code."""
+
     def one_set(mi, accuracy_percent, fgsm_percents):
         fgsm = zip(("0.1", "0.2", "0.3"), fgsm_percents, strict=True)
         return {
-            "accuracy": accuracy_percent / 100,
-            "mi_xt": mi[0],
-            "mi_yt": mi[1],
+            f"accuracy{suffix}": accuracy_percent / 100,
+            f"mi_xt{suffix}": mi[0],
+            f"mi_yt{suffix}": mi[1],
             "fgsm": {epsilon: percent / 100 for epsilon, percent in fgsm},
         }
 
@@ -38,7 +40,7 @@ MNIST = {
     ),
     "disenib": _column(
         (2.32, 2.30), (2.40, 2.29), (100.0, 98.57), (97.51, 85.25, 72.06), (93.11, 83.09, 71.81),
-        (0.00, 99.89, 99.88, 99.88, 1.39),
+        (0.00, 99.89, 99.88, 99.88, 1.39), suffix="_mean_code",
     ),
 }
 

@@ -12,6 +12,11 @@ Decoder = Callable[[Tensor], Tensor]  # code (B, D) -> logits (B, K)
 Draw = Callable[[Tensor, Tensor], Tensor]  # mean, std -> code (B, D): a fresh sample, or the mean itself
 
 
+def mean_code(mean: Tensor, std: Tensor) -> Tensor:
+    """The draw that is no draw."""
+    return mean
+
+
 @contextmanager
 def evaluation_mode(*networks: Callable) -> Iterator[None]:
     """Put networks into evaluation mode, and give each module back the mode it had."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from modellib.evaluations.accuracy import accuracy
 from modellib.evaluations.adversarial_robustness import fgsm
-from modellib.evaluations.common import Decoder, Encoder, Progress
+from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, mean_code
 from modellib.evaluations.information import information
 from modellib.evaluations.out_of_distribution import detection_metrics, noise_images, odin_scores
 from modellib.gaussians import sample
@@ -36,6 +36,7 @@ def evaluate(
     *,
     settings: EvaluationSettings,
     generator: Callable[..., torch.Generator],
+    code: str = "sample",
     metrics: Sequence[str] = METRICS,
     progress: Callable[[str], Progress] = lambda what: iter,
 ) -> dict[str, dict]:
@@ -43,12 +44,14 @@ def evaluate(
 
     outside: name -> images (M, ...), or None for noise of that name (NOISES); detection holds them against the test
     set. generator(*names) makes the generator of one use, so that a metric is the same whatever else is asked for.
-    progress(what) wraps the loop over batches. Every code is a fresh sample, as published for VIB and NIB.
+    progress(what) wraps the loop over batches.
+    code: what attacks and detection see, a fresh "sample" every time (published for VIB and NIB) or the "mean"
+    (published for DisenIB; the informations of the mean code then stand beside those of a sample).
     Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats.
     """
 
-    def drawing(*names: str) -> Callable[[Tensor, Tensor], Tensor]:
-        return partial(sample, generator=generator(*names))
+    def drawing(*names: str) -> Draw:
+        return mean_code if code == "mean" else partial(sample, generator=generator(*names))
 
     results: dict[str, dict] = {}
     for name, (images, labels) in sets.items():
@@ -60,10 +63,14 @@ def evaluate(
                 progress=progress(f"accuracy, {name} set"),
             )
         if "information" in metrics:
-            result |= information(
-                *model_and_data, draw=drawing("information", name), batch_size=settings.batch_size,
+            measure = partial(information, *model_and_data, batch_size=settings.batch_size)
+            result |= measure(
+                draw=partial(sample, generator=generator("information", name)),
                 progress=progress(f"information, {name} set"),
             )
+            if code == "mean":
+                of_mean = measure(draw=mean_code, progress=progress(f"information of the mean code, {name} set"))
+                result |= {f"{key}_mean_code": of_mean[key] for key in ("mi_xt", "mi_yt", "mi_yt_lower_bound")}
         if "attack" in metrics:
             for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
                 result[key], result[f"{key}_robust_accuracy"] = fgsm(

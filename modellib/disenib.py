@@ -1,0 +1,226 @@
+"""DisenIB: supervised disentangling of an image into a class code T and a style code S (Pan et al. 2021).
+
+The objective maximises I(T;Y) and I(X;S,Y), and minimises I(S;T): what of the image is not its label goes into S, so
+T keeps the label alone and compresses to the most without losing accuracy. Here it stands as three functions:
+`main_objective` (encoders, decoder, reconstructor), `estimator_objective` (the density estimator that makes I(S;T)
+something to descend), and `clustered`, which the estimator's independent pairs are drawn around.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modellib.gaussians import sample
+from modellib.networks import DensityEstimator, Reconstructor, initialise_xavier, mlp, normalise_spectrally
+
+Autocast = Callable[[], AbstractContextManager]
+
+
+class Networks(NamedTuple):
+    style_encoder: nn.Module  # images (B, ...) -> mean of S (B, style_dim)
+    class_encoder: nn.Module  # images (B, ...) -> mean of T (B, class_dim)
+    decoder: nn.Module  # class code (B, class_dim) -> logits (B, n_classes)
+    reconstructor: nn.Module  # style code (B, style_dim), labels (B,) -> images (B, ...)
+    density_estimator: nn.Module  # style code, class code -> (B,)
+
+    def main_parameters(self) -> list[nn.Parameter]:
+        """All but the density estimator's."""
+        return [parameter for network in self[:4] for parameter in network.parameters()]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Standard deviations of the codes, and the weights of the objectives; defaults are the published ones."""
+
+    n_samples: int = 10  # noise draws per image
+    style_std: float = 0.1
+    class_std: float = 1.0
+    est_style_std: float = 0.1
+    est_class_std: float = 0.1
+    emb_radius: float = 3.0
+    lambda_dec: float = 1.0
+    lambda_rec: float = 10.0
+    lambda_wall: float = 10.0
+    lambda_est: float = 0.5
+    lambda_est_zc: float = 0.05
+
+
+def build_networks(
+    input_dim: int,
+    n_classes: int,
+    *,
+    style_dim: int,
+    class_dim: int,
+    enc_hidden_dims: Sequence[int],
+    dec_hidden_dims: Sequence[int],
+    rec_hidden_dims: Sequence[int],
+    generator: torch.Generator,
+) -> Networks:
+    """The fully connected networks, freshly initialised."""
+    networks = Networks(
+        style_encoder=mlp(input_dim, enc_hidden_dims, style_dim),
+        class_encoder=mlp(input_dim, enc_hidden_dims, class_dim),
+        decoder=mlp(class_dim, dec_hidden_dims, n_classes),
+        reconstructor=Reconstructor(style_dim, n_classes, class_dim, rec_hidden_dims, input_dim, generator),
+        density_estimator=DensityEstimator(style_dim, class_dim),
+    )
+    for network in networks:
+        initialise_xavier(network, generator)
+    normalise_spectrally(networks.density_estimator, generator)
+    return networks
+
+
+MAIN_TERMS = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "moves_style_encoder", "moves_class_encoder")
+ESTIMATOR_TERMS = ("loss_real", "loss_fake", "loss_zc", "output_real", "output_fake")
+
+
+def main_objective(
+    networks: Networks,
+    images: Tensor,
+    labels: Tensor,
+    settings: Settings,
+    *,
+    moving: str | None,
+    autocast: Autocast = nullcontext,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The loss that encoders, decoder and reconstructor descend, and its terms MAIN_TERMS (6,), detached.
+
+    images (B, ...), labels (B,). moving: which encoder the estimator's term moves in this update, "style" or "class";
+    None leaves the term out (before est_thr). autocast: the context for the large networks' forward passes.
+    """
+    with autocast():
+        style_mean = networks.style_encoder(images).float()
+        class_mean = networks.class_encoder(images).float()
+
+    # -I(T;Y): the label from the class code.
+    class_code = draws(class_mean, settings.class_std, settings.n_samples, generator)  # (K B, class_dim)
+    many_labels = labels.repeat(settings.n_samples)
+    loss_dec = F.cross_entropy(networks.decoder(class_code), many_labels)
+
+    # -I(X;S,Y): the image from the style code and the label.
+    style_code = draws(style_mean, settings.style_std, settings.n_samples, generator)  # (K B, style_dim)
+    with autocast():
+        reconstruction = networks.reconstructor(style_code, many_labels).float()  # (K B, ...)
+    reconstruction = reconstruction.unflatten(0, (settings.n_samples, -1))  # (K, B, ...)
+    loss_rec = F.mse_loss(reconstruction, images.expand_as(reconstruction))
+
+    # A wall around the codes, for their stds are fixed: without it, distance would buy information.
+    beyond = torch.cat((style_mean, class_mean), 1).abs() - settings.emb_radius
+    loss_wall = beyond.relu().square().mean()
+
+    loss = settings.lambda_dec * loss_dec + settings.lambda_rec * loss_rec + settings.lambda_wall * loss_wall
+    # I(S;T): pairs drawn together shall look to the estimator like pairs drawn independently.
+    loss_est = torch.zeros_like(loss)
+    if moving is not None:
+        style_pair = style_mean if moving == "style" else style_mean.detach()
+        class_pair = class_mean if moving == "class" else class_mean.detach()
+        loss_est = -networks.density_estimator(
+            draws(style_pair, settings.est_style_std, settings.n_samples, generator),
+            draws(class_pair, settings.est_class_std, settings.n_samples, generator),
+        ).mean()
+        loss = loss + settings.lambda_est * loss_est
+    moved = [loss.new_tensor(float(moving == encoder)) for encoder in ("style", "class")]
+    return loss, torch.stack((loss_dec, loss_rec, loss_wall, loss_est, *moved)).detach()
+
+
+def estimator_objective(
+    networks: Networks,
+    style_mean: Tensor,
+    class_mean: Tensor,
+    settings: Settings,
+    *,
+    cluster: Callable[[Tensor, float], Tensor],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The least-squares loss that the density estimator descends, and its terms ESTIMATOR_TERMS (5,), detached.
+
+    style_mean (B, style_dim), class_mean (B, class_dim): of one batch, without gradient. cluster: `clustered`, or the
+    identity for the convolutional models.
+    """
+    k = settings.n_samples
+    # Drawn together: fake, for what the encoders make is to become independent. (K B, dim)
+    joint_style = draws(style_mean, settings.est_style_std, k, generator)
+    joint_class = draws(class_mean, settings.est_class_std, k, generator)
+    # Shuffled apart: real, the product of the marginals.
+    style_centre, class_centre = cluster(style_mean, settings.style_std), cluster(class_mean, settings.class_std)
+    apart_style = shuffled(draws(style_centre, settings.est_style_std, k, generator), generator)
+    apart_class = shuffled(draws(class_centre, settings.est_class_std, k, generator), generator)
+
+    output = networks.density_estimator(
+        torch.cat((apart_style, joint_style)), torch.cat((apart_class, joint_class))
+    )
+    real, fake = output.chunk(2)
+    loss_real, loss_fake = (1 - real).square().mean(), (1 + fake).square().mean()
+    loss_zc = output.mean().square()
+    loss = loss_real + loss_fake + settings.lambda_est_zc * loss_zc
+    return loss, torch.stack((loss_real, loss_fake, loss_zc, real.mean(), fake.mean())).detach()
+
+
+def main_update(
+    networks: Networks,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    settings: Settings,
+    *,
+    moving: str | None,
+    autocast: Autocast,
+    generator: torch.Generator,
+) -> Tensor:
+    """One forward and one backward pass, one step of `optimizer`. Returns MAIN_TERMS (6,). As `main_objective`."""
+    loss, terms = main_objective(
+        networks, images, labels, settings, moving=moving, autocast=autocast, generator=generator
+    )
+    optimizer.zero_grad()
+    loss.backward(inputs=networks.main_parameters())  # the estimator passes the gradient on and keeps none
+    optimizer.step()
+    return terms
+
+
+def estimator_update(
+    networks: Networks,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    settings: Settings,
+    *,
+    cluster: Callable[[Tensor, float], Tensor],
+    autocast: Autocast,
+    generator: torch.Generator,
+) -> Tensor:
+    """One step of the density estimator's `optimizer`, encoders fixed. Returns ESTIMATOR_TERMS (5,)."""
+    with torch.no_grad(), autocast():
+        style_mean = networks.style_encoder(images).float()
+        class_mean = networks.class_encoder(images).float()
+    loss, terms = estimator_objective(
+        networks, style_mean, class_mean, settings, cluster=cluster, generator=generator
+    )
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return terms
+
+
+def clustered(mean: Tensor, radius: float) -> Tensor:
+    """Each mean (B, D) replaced by the average of those whose mean absolute difference to it is below `radius`."""
+    near = (torch.cdist(mean, mean, p=1) / mean.shape[1] < radius).to(mean.dtype)  # (B, B), the diagonal included
+    return near @ mean / near.sum(1, keepdim=True)
+
+
+def draws(mean: Tensor, std: float, n_samples: int, generator: torch.Generator) -> Tensor:
+    """n_samples draws of every N(mean_i, std²), sample by sample: (B, D) -> (n_samples B, D)."""
+    return sample(mean.expand(n_samples, *mean.shape), std, generator).flatten(0, 1)
+
+
+def shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
+
+
+def moving_encoder(update: int, est_style_optimize: int) -> str:
+    """Which encoder the estimator's term moves in a main update, counted from est_thr on: style n times, class once."""
+    return "style" if update % (est_style_optimize + 1) < est_style_optimize else "class"

@@ -1,0 +1,139 @@
+"""Running the scripts on tiny data, and reading what a run has left on disk."""
+
+import contextlib
+import io
+import os
+import runpy
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL_RUN = (  # a second on scikit-learn's digits; its test accuracy improves in each of the three epochs
+    "--model=vib --lambda_kl=0.01 --dataset=digits --desc=a/b --enc_hidden_dims=[16] --learning_rate=0.01 --epochs=3"
+).split()
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class Run(NamedTuple):
+    """The places of the small run inside a working directory."""
+
+    path: Path
+    tensorboard: Path
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.pt"
+
+
+def run_of(cwd: Path, desc: str = "a/b") -> Run:
+    return Run(cwd / "STORAGE" / "experiments" / desc / "seed0", cwd / "STORAGE" / "tensorboard" / desc / "seed0")
+
+
+def execute(cwd: Path, script: str, *flags: str) -> Outcome:
+    """`python <script> <flags>` in this process, its `if __name__ == "__main__"` included: torch is there already."""
+    out, err, argv, threads = io.StringIO(), io.StringIO(), sys.argv, torch.get_num_threads()
+    sys.argv = [script, *flags]
+    torch.set_num_threads(1)
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        sys.argv = argv
+        torch.set_num_threads(threads)
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def train(cwd: Path, *flags: str) -> Outcome:
+    """The small run, changed by `flags` (of a flag given twice the later one counts)."""
+    return execute(cwd, "train_lagrangian.py", *SMALL_RUN, *flags)
+
+
+def subprocess_environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
+
+
+def points(folder: Path) -> list[tuple[str, int, float]]:
+    """(name, step, value) of every scalar that TensorBoard's own reader finds, doubled ones included."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(folder), purge_orphaned_data=False).Reload()
+    scalars = {name: reader.Scalars(name) for name in reader.Tags()["scalars"]}
+    return sorted((name, event.step, event.value) for name, events in scalars.items() for event in events)
+
+
+def state_of(checkpoint: Path) -> dict:
+    """The training state in a checkpoint, comparable with ==, without the clock."""
+    state = comparable(torch.load(checkpoint, weights_only=True)["state"])
+    del state["progress"]["seconds"]
+    return state
+
+
+def comparable(value):
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: comparable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [comparable(inner) for inner in value]
+    return value
+
+
+def assert_same_end(cwd: Path, other: Path) -> None:
+    """Two small runs ended with the same bits: weights, optimiser, random states, logs, events, evaluation."""
+    run, wanted = run_of(cwd), run_of(other)
+    for name in ("last.pt", "best.pt"):
+        state, wanted_state = (state_of(one.path / "checkpoints" / name) for one in (run, wanted))
+        assert [key for key in wanted_state if state[key] != wanted_state[key]] == [], name
+    for name in ("metrics.jsonl", "evaluation.json"):
+        assert (run.path / name).read_bytes() == (wanted.path / name).read_bytes(), name
+    assert points(run.tensorboard) == points(wanted.tensorboard)
+    assert contents(run.path).keys() == contents(wanted.path).keys()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """One line on stderr with all `words` in it, exit status 2."""
+    assert outcome.status == 2, outcome
+    assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n"), outcome.err
+    assert all(word in outcome.err for word in words), (words, outcome.err)
+
+
+def wait_a_second() -> None:
+    """tensorboardX names its files by the second; two processes are never that close together."""
+    time.sleep(1.1)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The working directory of a small run that was never disturbed. Not to be changed: copy it."""
+    cwd = tmp_path_factory.mktemp("finished")
+    assert train(cwd).status == 0
+    return cwd
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    """A working directory with a finished run of its own, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))

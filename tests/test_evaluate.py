@@ -1,0 +1,126 @@
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import assert_refused, contents, execute, run_of, train
+
+from custom_pkg import checkpoints
+
+
+def evaluate(cwd, *flags):
+    return execute(cwd, "evaluate.py", "--desc=a/b", *flags)
+
+
+def written(cwd, name) -> dict:
+    return json.loads((run_of(cwd).path / name).read_text())
+
+
+def test_the_last_checkpoint_gives_the_numbers_of_the_end_of_training(copy):
+    before = contents(copy)
+    outcome = evaluate(copy)
+    assert outcome.status == 0 and "I(X;T)" in outcome.out and "AUROC" in outcome.out
+    after = contents(copy)
+    [new] = after.keys() - before.keys()
+    assert new.endswith("a/b/seed0/evaluation-last.json") and before == {name: after[name] for name in before}
+    assert written(copy, "evaluation-last.json") == written(copy, "evaluation.json")
+
+
+@pytest.mark.parametrize("flags, splits, keys", [
+    (["--metrics=accuracy"], ["train", "test"], ["accuracy", "accuracy_mean_code"]),
+    (["--metrics=information", "--split=test"], ["test"], ["mi_xt", "mi_xt_stderr", "mi_yt", "mi_yt_lower_bound"]),
+    (["--metrics=attack", "--split=train"], ["train"], ["fgsm", "fgsm_cross_entropy"]),
+    (["--metrics=attack,accuracy", "--split=[test,train]"], ["train", "test"], ["accuracy", "fgsm"]),
+])
+def test_a_part_gives_the_same_numbers_as_the_whole(copy, flags, splits, keys):
+    assert evaluate(copy, *flags).status == 0
+    part, whole = written(copy, "evaluation-last.json"), written(copy, "evaluation.json")
+    assert part.keys() == {"epoch", "step", *splits}
+    for split in splits:
+        assert set(keys) <= part[split].keys()
+        assert {key: whole[split][key] for key in part[split]} == part[split]
+        assert ("mi_xt" in part[split]) == ("mi_xt" in keys)
+
+
+def test_detection_alone_gives_the_same_numbers_as_the_whole(copy):
+    assert evaluate(copy, "--metrics=detection").status == 0
+    assert written(copy, "evaluation-last.json")["ood"] == written(copy, "evaluation.json")["ood"]
+
+
+def test_other_outside_data_can_be_asked_for(copy):
+    assert evaluate(copy, "--metrics=detection", "--eval_odin_out_data=uniform,gauss").status == 0
+    part = written(copy, "evaluation-last.json")["ood"]
+    assert part.keys() == {"uniform", "gauss"}
+    assert part["gauss"] == written(copy, "evaluation.json")["ood"]["gauss"]
+    assert part["uniform"] != part["gauss"]
+
+
+def test_the_best_checkpoint_is_evaluated_under_its_name(tmp_path):
+    assert train(tmp_path, "--epochs=12", "--early_stop_trials=2", "--learning_rate=0.03").status == 0
+    best = checkpoints.load(run_of(tmp_path).best)["state"]["progress"]
+    assert evaluate(tmp_path, "--checkpoint=best", "--metrics=accuracy").status == 0
+    assert written(tmp_path, "evaluation-best.json")["epoch"] == best["best_epoch"]
+
+
+def test_a_checkpoint_elsewhere_gives_its_numbers_under_its_name(copy, tmp_path):
+    moved = shutil.move(run_of(copy).last, tmp_path / "moved.pt")
+    assert evaluate(copy, f"--checkpoint={moved}").status == 0
+    assert written(copy, "evaluation-moved.json") == written(copy, "evaluation.json")
+
+
+def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy):
+    assert train(copy, "--desc=c", "--epochs=1").status == 0
+    assert evaluate(copy).status == 0
+    before = contents(run_of(copy).path)
+    evaluate(copy, f"--checkpoint={run_of(copy, 'c').last}", "--metrics=accuracy")
+    after = contents(run_of(copy).path)
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--desc=nowhere"], ["nowhere", "--desc"]),
+    (["--rand_seed=7"], ["seed7", "--rand_seed"]),
+    (["--checkpoint=nowhere.pt"], ["nowhere.pt", "--checkpoint"]),
+    (["--checkpoint="], ["--checkpoint"]),
+    (["--checkpoint=" + "x" * 5000], ["--checkpoint"]),
+    (["--metrics=accuracy,speed"], ["--metrics"]),
+    (["--metrics=[]"], ["--metrics"]),
+    (["--split=validation"], ["--split"]),
+    (["--split=[]"], ["--split"]),
+    (["--metrics=detection", "--split=train"], ["--split"]),  # nothing would be evaluated
+    (["--eval_odin_out_data=noise"], ["--eval_odin_out_data"]),
+    (["--model=vib"], ["--model"]),
+    (["--device=cuda:99"], ["--device"]),
+])
+def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(copy, flags, words):
+    before = contents(copy)
+    assert_refused(evaluate(copy, *flags), *words)
+    assert contents(copy) == before
+
+
+def damage(path, how):
+    saved = checkpoints.load(path)
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:3000])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "of another project":
+        torch.save({"state_dict": saved["state"]}, path)
+    elif how == "of another version":
+        torch.save({**saved, "version": 0}, path)
+    elif how == "of an unknown script":
+        torch.save({**saved, "script": "train_something"}, path)
+    elif how == "without networks":
+        torch.save({**saved, "state": {}}, path)
+    elif how == "of other networks":
+        torch.save({**saved, "options": {**saved["options"], "emb_dim": 3}}, path)
+
+
+@pytest.mark.parametrize("how", [
+    "truncated", "empty", "of another project", "of another version", "of an unknown script", "without networks",
+    "of other networks",
+])
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(copy, how):
+    damage(run_of(copy).last, how)
+    assert_refused(evaluate(copy), "last.pt")
+    assert not (run_of(copy).path / "evaluation-last.json").exists()

@@ -1,0 +1,98 @@
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from custom_pkg.errors import UserError
+from custom_pkg.interrupts import StopRequest
+from custom_pkg.run_folder import RunFolder, desc_complaint
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_lives_in_the_two_places_promised():
+    folder = RunFolder("quant/mnist/vib", 3)
+    assert folder.path == Path("STORAGE/experiments/quant/mnist/vib/seed3")
+    assert folder.tensorboard == Path("STORAGE/tensorboard/quant/mnist/vib/seed3")
+
+
+@pytest.mark.parametrize("desc", ["vib", "quant/mnist/squared-vib", "a.b/c_d", "lambda=1e-3,x+y", "..a", "x" * 200])
+def test_a_plain_path_is_a_description(desc):
+    assert desc_complaint(desc) is None
+
+
+@pytest.mark.parametrize("desc", [
+    "", "/", "/abs", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "...", "a b", "a\nb", "a\n", "a\0b", "~",
+    "a\\b", "é", "a*", "seed0", "a/seed12", "seed1/a", "x" * 201,
+])
+def test_what_would_leave_its_place_or_confuse_is_no_description(desc):
+    assert desc_complaint(desc)
+
+
+def test_checking_writes_nothing():
+    RunFolder("a", 0).check({}, resume=False, overwrite=True, free=())
+    assert os.listdir() == []
+
+
+def test_a_folder_in_use_is_refused_with_the_number_of_the_process_and_emptied_by_nobody():
+    first, second = RunFolder("a", 0), RunFolder("a", 0)
+    with first.open(overwrite=False):
+        first.metrics.write_text("{}\n")
+        with pytest.raises(UserError, match=f"process {os.getpid()} "):
+            with second.open(overwrite=True):
+                pass
+        assert first.metrics.read_text() == "{}\n"
+        with RunFolder("a", 1).open(overwrite=False):  # another seed is another run
+            pass
+
+
+def test_the_lock_of_a_dead_process_does_not_block():
+    folder = RunFolder("a", 0)
+    folder.path.mkdir(parents=True)
+    (folder.path / ".lock").write_text("4000000000\n")
+    with folder.open(overwrite=False):
+        assert (folder.path / ".lock").read_text() == f"{os.getpid()}\n"
+    with open(folder.path / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
+
+
+def test_emptying_does_not_follow_links(tmp_path):
+    folder = RunFolder("a", 0)
+    folder.path.mkdir(parents=True)
+    outside = tmp_path / "precious"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (folder.path / "link").symlink_to(outside)
+    with folder.open(overwrite=True):
+        assert not (folder.path / "link").is_symlink()
+    assert (outside / "file").read_text() == "mine"
+
+
+def test_a_signal_is_noted_and_the_old_handlers_come_back():
+    before = {number: signal.getsignal(number) for number in StopRequest.SIGNALS}
+    with StopRequest() as stop:
+        assert stop.signum is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+    assert {number: signal.getsignal(number) for number in StopRequest.SIGNALS} == before
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with StopRequest(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_that_nohup_had_switched_off_stays_off():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signum is None
+    finally:
+        signal.signal(signal.SIGHUP, previous)

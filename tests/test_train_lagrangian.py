@@ -1,0 +1,427 @@
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import (
+    REPOSITORY,
+    SMALL_RUN,
+    assert_refused,
+    assert_same_end,
+    contents,
+    execute,
+    points,
+    run_of,
+    state_of,
+    subprocess_environment,
+    train,
+    wait_a_second,
+)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from custom_pkg import checkpoints, files
+from custom_pkg.tables import flatten
+from modellib import ib_lagrangian
+
+SCRIPT = REPOSITORY / "train_lagrangian.py"
+COMMANDS = """
+python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
+python train_lagrangian.py --model=nib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/nib
+python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-vib
+python train_lagrangian.py --model=nib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-nib
+""".strip().split("\n")
+
+
+def logged(cwd, desc="a/b") -> list[dict]:
+    return [json.loads(line) for line in (run_of(cwd, desc).path / "metrics.jsonl").read_text().splitlines()]
+
+
+def epochs_of(cwd) -> list[dict]:
+    return [line for line in logged(cwd) if "train/loss" in line]
+
+
+def run_cut_short_by(monkeypatch, cwd, module, function, at, action, *flags):
+    """The small run, in which the `at`-th call of a function is preceded by an action."""
+    calls, original = iter(range(1, at + 1)), getattr(module, function)
+
+    def with_action(*arguments, **keywords):
+        if next(calls, None) == at:
+            action()
+        return original(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, function, with_action)
+        return train(cwd, *flags)
+
+
+# What a run leaves
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_paper_run_to_their_end_and_leave_what_is_promised(tmp_path, command):
+    _, script, *flags = shlex.split(command)
+    outcome = execute(tmp_path, script, *flags, "--dataset=digits", "--epochs=1", "--enc_hidden_dims=[16]")
+    assert outcome.status == 0, outcome.err
+    desc = flags[-1].removeprefix("--desc=")
+    run = run_of(tmp_path, desc)
+    files_left = contents(run.path).keys()
+    assert {"config.json", "train.log", "metrics.jsonl", "evaluation.json"} <= files_left
+    assert {"checkpoints/last.pt", "checkpoints/best.pt"} <= files_left
+    evaluation = json.loads((run.path / "evaluation.json").read_text())
+    keys = {"accuracy", "accuracy_mean_code", "mi_xt", "mi_xt_stderr", "mi_yt", "mi_yt_lower_bound", "fgsm"}
+    assert (evaluation["epoch"], evaluation["step"]) == (1, 13)
+    for split in ("train", "test"):
+        assert keys <= evaluation[split].keys() and evaluation[split]["fgsm"].keys() == {"0.1", "0.2", "0.3"}
+    assert evaluation["ood"]["gauss"].keys() == {"fpr_at_95_tpr", "auroc", "aupr_in", "aupr_out", "detection_error"}
+    assert all(map(math.isfinite, flatten(evaluation).values()))
+    tags = {name for name, _, _ in points(run.tensorboard)}
+    assert {"train/loss_dec", "train/loss_kl", "eval/train/accuracy", "eval/test/accuracy"} <= tags
+
+
+def test_tensorboard_shows_what_metrics_jsonl_holds_and_the_options(finished):
+    expected = [
+        (name, line["step"], pytest.approx(value, rel=1e-6))  # TensorBoard keeps 32 bits
+        for line in logged(finished) for name, value in line.items() if name not in ("epoch", "step")
+    ]
+    assert points(run_of(finished).tensorboard) == sorted(expected, key=lambda point: point[:2])
+    reader = EventAccumulator(str(run_of(finished).tensorboard)).Reload()
+    [text] = [event for tag in reader.Tags()["tensors"] for event in reader.Tensors(tag)]
+    for flag in SMALL_RUN[:2]:
+        assert flag.encode() in text.tensor_proto.string_val[0]
+
+
+def test_the_final_metrics_are_logged_too(finished):
+    evaluation = json.loads((run_of(finished).path / "evaluation.json").read_text())
+    final = {f"final/{name}": value for name, value in flatten(evaluation).items() if name not in ("epoch", "step")}
+    assert logged(finished)[-1] == {"epoch": 3, "step": 39, **final}
+
+
+def test_config_json_tells_what_the_run_was(finished):
+    config = json.loads((run_of(finished).path / "config.json").read_text())
+    assert config["command"] == shlex.join(["python", str(SCRIPT), *SMALL_RUN])
+    assert (config["options"]["model"], config["options"]["enc_hidden_dims"]) == ("vib", [16])
+    assert (config["data"]["name"], config["data"]["n_train"], config["data"]["n_test"]) == ("digits", 1347, 450)
+    assert {"python", "torch", "numpy"} <= config["versions"].keys()
+
+
+def test_the_same_command_gives_the_same_bits_in_another_process(finished, tmp_path):
+    command = [sys.executable, str(SCRIPT), *SMALL_RUN]
+    subprocess.run(command, cwd=tmp_path, env=subprocess_environment(), check=True, capture_output=True)
+    assert_same_end(tmp_path, finished)
+
+
+def test_another_seed_gives_other_weights_beside_the_first_run(copy):
+    before = contents(run_of(copy).path)
+    assert train(copy, "--rand_seed=1").status == 0
+    assert contents(run_of(copy).path) == before
+    other = run_of(copy).path.with_name("seed1") / "checkpoints" / "last.pt"
+    assert state_of(other)["encoder"] != state_of(run_of(copy).last)["encoder"]
+
+
+def test_training_stops_early_keeps_the_best_epoch_and_follows_the_schedule(tmp_path):
+    assert train(tmp_path, "--epochs=40", "--early_stop_trials=2", "--learning_rate=0.03").status == 0
+    epochs = epochs_of(tmp_path)
+    accuracies = [line["eval/test/accuracy"] for line in epochs]
+    best = accuracies.index(max(accuracies))  # the first of equals: an equal accuracy is no improvement
+    assert len(accuracies) == best + 1 + 2 < 40
+    assert all(max(accuracies[: n + 1]) > max(accuracies[: n - 1]) for n in range(2, len(accuracies) - 1))
+    assert checkpoints.load(run_of(tmp_path).best)["state"]["progress"]["epoch"] == best + 1
+    assert checkpoints.load(run_of(tmp_path).last)["state"]["progress"]["epoch"] == len(epochs)
+    rates = [line["train/learning_rate"] for line in epochs]
+    assert rates == pytest.approx([0.03 * 0.97 ** (n // 2) for n in range(len(epochs))], rel=1e-12)
+
+
+# Killed, stopped, resumed
+
+KILLER = """
+import json, os, signal, sys
+from importlib import import_module
+from conftest import train
+import train_lagrangian, dataloader.digits  # once, before the processes part
+
+for cwd, module, function, at in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        module, calls = import_module(module), iter(range(1, at + 1))
+        original = getattr(module, function)
+
+        def killing(*arguments, **keywords):
+            if next(calls, None) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **keywords)
+
+        setattr(module, function, killing)
+        train(cwd)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (function, status)
+"""
+MOMENTS = {  # the call before which the process is killed, without a chance to tidy up
+    "before config.json": ("custom_pkg.training_run", "write_json", 1),
+    "before the first checkpoint": ("custom_pkg.checkpoints", "save", 1),
+    "in the middle of an epoch": ("modellib.ib_lagrangian", "update", 20),
+    "between the log and the checkpoint": ("custom_pkg.checkpoints", "save", 3),
+    "before the new checkpoint gets its name": ("os", "replace", 5),
+    "between the best and the last checkpoint": ("custom_pkg.training_run", "link_atomically", 3),
+    "before the evaluation": ("evaluate", "evaluate_model", 1),
+    "in the middle of the evaluation": ("modellib.evaluations.protocol", "fgsm", 2),
+    "before evaluation.json": ("custom_pkg.training_run", "write_json", 3),
+}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Moment -> the working directory of a small run killed (SIGKILL) at that moment."""
+    places = {moment: tmp_path_factory.mktemp("killed") for moment in MOMENTS}
+    plan = json.dumps([[str(cwd), *MOMENTS[moment]] for moment, cwd in places.items()])
+    subprocess.run([sys.executable, "-c", KILLER, plan], env=subprocess_environment(), check=True, capture_output=True)
+    return places
+
+
+@pytest.mark.parametrize("moment", list(MOMENTS)[1:])
+def test_a_killed_run_resumes_to_the_same_bits(killed, finished, moment):
+    outcome = train(killed[moment], "--resume")
+    assert outcome.status == 0, outcome.err
+    assert_same_end(killed[moment], finished)
+
+
+def test_a_run_killed_before_it_began_is_simply_started_again(killed, finished):
+    cwd = killed["before config.json"]
+    assert_refused(train(cwd, "--resume"), "nothing to resume", "leave --resume out")
+    assert train(cwd).status == 0
+    assert_same_end(cwd, finished)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("update", [20, 26])  # in the middle of an epoch, and its last one
+def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished, monkeypatch, signum, update):
+    def send():
+        os.kill(os.getpid(), signum)
+
+    stopped = run_cut_short_by(monkeypatch, tmp_path, ib_lagrangian, "update", update, send)
+    assert stopped.status == 128 + signum
+    assert f" {update}, all saved" in stopped.err
+    assert stopped.err.endswith(f"  python {SCRIPT} {shlex.join(SMALL_RUN)} --resume\n")
+    assert state_of(run_of(tmp_path).last)["losses"]["step"] == update
+    wait_a_second()
+    assert train(tmp_path, "--resume").status == 0
+    assert_same_end(tmp_path, finished)
+
+
+def test_a_signal_during_the_evaluation_loses_no_training(tmp_path, finished, monkeypatch):
+    import evaluate
+
+    outcome = run_cut_short_by(
+        monkeypatch, tmp_path, evaluate, "evaluate", 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert outcome.status == 128 + signal.SIGTERM
+    assert "evaluation was stopped" in outcome.err and "--resume" in outcome.err
+    wait_a_second()
+    assert train(tmp_path, "--resume").status == 0
+    assert_same_end(tmp_path, finished)
+
+
+@pytest.mark.parametrize("flags", ["--overwrite", "--overwrite=true", "--overwrite true", "--resume=false"])
+def test_the_command_to_go_on_is_one_that_goes_on(tmp_path, finished, monkeypatch, flags):
+    outcome = run_cut_short_by(
+        monkeypatch, tmp_path, ib_lagrangian, "update", 5, lambda: os.kill(os.getpid(), signal.SIGTERM),
+        *flags.split(),
+    )
+    _, script, *argv = shlex.split(outcome.err.rstrip("\n").split("\n")[-1])
+    wait_a_second()
+    assert execute(tmp_path, script, *argv).status == 0
+    assert epochs_of(tmp_path) == epochs_of(finished)
+    assert "from update 5 on" in (run_of(tmp_path).path / "train.log").read_text()
+
+
+def test_resuming_a_finished_run_shows_its_table_and_changes_nothing(copy):
+    run = run_of(copy)
+    before, points_before = contents(run.path), points(run.tensorboard)
+    outcome = train(copy, "--resume")
+    after = contents(run.path)
+    assert outcome.status == 0 and "I(X;T)" in outcome.out and "epoch   1" not in outcome.out
+    assert [name for name in before if name != "train.log" and after[name] != before[name]] == []
+    assert points(run.tensorboard) == points_before
+
+
+def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished, monkeypatch):
+    (run_of(copy).path / "evaluation.json").unlink()
+    monkeypatch.setattr(ib_lagrangian, "update", None)  # not to be called
+    assert train(copy, "--resume").status == 0
+    assert_same_end(copy, finished)
+
+
+def test_a_run_without_its_checkpoint_starts_anew_and_shows_no_evaluation_of_the_old_one(copy, finished):
+    run = run_of(copy)
+    run.last.unlink()
+    (run.path / "evaluation.json").unlink()  # with it, the run is finished
+    (run.path / "evaluation-best.json").write_text('{"epoch": 99, "step": 99}')
+    assert train(copy, "--resume").status == 0
+    assert_same_end(copy, finished)
+
+
+# Runs that exist
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(copy, tmp_path):
+    (run_of(copy).path / "evaluation-last.json").write_text("{}")
+    wait_a_second()
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    assert train(fresh, "--epochs=1").status == train(copy, "--epochs=1", "--overwrite").status == 0
+    assert_same_end(copy, fresh)
+
+
+def test_a_run_that_exists_is_not_touched_without_a_word(copy):
+    before = contents(copy)
+    assert_refused(train(copy), "a/b/seed0", "--resume", "--overwrite", "--desc", "--rand_seed")
+    assert contents(copy) == before
+
+
+def test_a_run_whose_config_is_lost_is_not_touched_either(copy):
+    (run_of(copy).path / "config.json").unlink()
+    before = contents(copy)
+    assert_refused(train(copy), "a/b/seed0", "--overwrite")
+    assert contents(copy) == before
+
+
+def test_a_run_that_came_to_be_in_the_meantime_is_not_touched_either(tmp_path, monkeypatch):
+    import dataloader.digits
+
+    def other_process():
+        assert train(tmp_path).status == 0
+
+    outcome = run_cut_short_by(monkeypatch, tmp_path, dataloader.digits, "load", 1, other_process, "--epochs=1")
+    assert_refused(outcome, "a/b/seed0", "--resume", "--overwrite")
+    assert len(epochs_of(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--overwrite", "--batch_size=5000"], ["--batch_size"]),
+    (["--overwrite", "--epochs=0"], ["--epochs"]),
+    (["--overwrite", "--resume"], ["--overwrite", "--resume"]),
+    (["--overwrite", "--device=cuda:99"], ["--device"]),
+    (["--resume", "--lambda_kl=0.5"], ["--lambda_kl was 0.01, now 0.5"]),
+    (["--resume", "--epochs=4", "--emb_dim=8"], ["--epochs was 3, now 4", "--emb_dim was 16, now 8"]),
+])
+def test_a_refused_command_deletes_nothing(copy, flags, words):
+    before = contents(copy)
+    assert_refused(train(copy, *flags), *words)
+    assert contents(copy) == before
+
+
+def test_a_run_in_progress_is_guarded_and_ends_cleanly_on_sigterm(tmp_path):
+    long_run = [*SMALL_RUN, "--epochs=100000", "--early_stop_trials=100000"]
+    command = [sys.executable, str(SCRIPT), *long_run]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=subprocess_environment(), **pipes) as first:
+        while not (line := first.stdout.readline()).startswith("epoch   2"):
+            assert line, first.stderr.read()
+        for flag in ("--overwrite", "--resume"):
+            second = train(tmp_path, *long_run[-2:], flag)
+            assert_refused(second, f"process {first.pid} ")
+        first.send_signal(signal.SIGTERM)
+        _, err = first.communicate()
+    assert first.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in err and "--resume" in err
+    assert checkpoints.load(run_of(tmp_path).last)["state"]["progress"]["epoch"] >= 2
+
+
+# Losses that are not finite
+
+
+@pytest.mark.parametrize("flags, term, update", [
+    (["--hfunc=exp", "--hfunc_param=1000"], "loss ", 1),  # h(KL) overflows, cross entropy and KL do not
+    (["--vib_softplus_scalar=1e30"], "loss_kl ", 1),  # the std is 0: its KL is infinite, the cross entropy is not
+])
+def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path, flags, term, update):
+    outcome = train(tmp_path, *flags)
+    assert outcome.status == 1 and outcome.err.count("\n") == 1
+    assert f"{term}became" in outcome.err and f"update {update}:" in outcome.err
+    path = re.search(r"STORAGE\S+\.pt", outcome.err)[0]
+    assert checkpoints.load(tmp_path / path)["state"]["losses"]["step"] == 0
+
+
+def test_a_divergence_keeps_the_last_good_checkpoint(tmp_path):
+    outcome = train(tmp_path, "--learning_rate=1e30")
+    assert outcome.status == 1 and "update 2:" in outcome.err
+    assert checkpoints.load(run_of(tmp_path).last)["state"]["losses"]["step"] == 0
+
+
+@pytest.mark.parametrize("module", [files, checkpoints])  # config.json, the first checkpoint
+def test_a_disk_that_is_full_is_named_in_one_line(tmp_path, monkeypatch, module):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    outcome = run_cut_short_by(monkeypatch, tmp_path, module, "write_atomically", 1, full)
+    assert outcome.status == 1 and outcome.err.count("\n") == 1 and "No space left on device" in outcome.err
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize("flag", [
+    "--desc=../../x", "--desc=/tmp/x", "--desc=", "--desc=a//b", "--desc=a/../b", "--desc=a b", "--desc=seed3",
+    "--batch_size=1348", "--batch_size=0", "--device=cuda:99", "--device=cuda:01", "--device=cuda:" + "9" * 20,
+    "--device=toaster", "--resume", "--epochs=0", "--lambda_kl=nan", "--lambda_kl=-1", "--lamda_kl=1", "--model=vae",
+    "--dataset=cifar", "--enc_hidden_dims=[16", "--nib_log_std=2", "--hfunc_param=2", "--rand_seed=-1",
+    "--emb_dim=1000000000000", "--eval_odin_out_data=mnist,noise",
+])
+def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(tmp_path, flag):
+    outcome = train(tmp_path, flag)
+    assert_refused(outcome, flag.split("=")[0])
+    assert outcome.out == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--desc=a\nb", "--desc=" + "x" * 5000, "--rand_seed=" + "9" * 300, "--a\nb=1"])
+def test_a_refusal_stays_one_readable_line_and_leaves_no_trace(tmp_path, flag):
+    outcome = train(tmp_path, flag)
+    assert_refused(outcome, "--")
+    assert len(outcome.err) < 1000 and list(tmp_path.iterdir()) == []
+
+
+def test_wrong_use_of_the_real_command_line(tmp_path):
+    command = [sys.executable, str(SCRIPT), *SMALL_RUN, "--epochs=zero"]
+    ended = subprocess.run(command, cwd=tmp_path, env=subprocess_environment(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "train_lagrangian.py: --epochs=zero: an integer expected\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [
+    "STORAGE", "STORAGE/experiments", "STORAGE/experiments/a/b/seed0", "STORAGE/tensorboard/a",
+    "STORAGE/experiments/a/b/seed0/checkpoints",
+])
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, place):
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("mine")
+    assert_refused(train(tmp_path), place)
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"options": []}'])
+def test_a_damaged_config_is_named(copy, content):
+    (run_of(copy).path / "config.json").write_text(content)
+    assert_refused(train(copy, "--resume"), "config.json")
+
+
+def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(copy):
+    run_of(copy).last.write_bytes(run_of(copy).last.read_bytes()[:-100])
+    (run_of(copy).path / "evaluation.json").unlink()
+    before = contents(copy)
+    assert_refused(train(copy, "--resume"), "last.pt")
+    assert contents(copy) == before
+
+
+def test_a_checkpoint_of_other_networks_is_named(copy):
+    assert train(copy, "--desc=c", "--enc_hidden_dims=[8]", "--epochs=1").status == 0
+    shutil.copy(run_of(copy, "c").last, run_of(copy).last)
+    (run_of(copy).path / "evaluation.json").unlink()
+    assert_refused(train(copy, "--resume"), "last.pt")

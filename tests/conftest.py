@@ -6,7 +6,6 @@ import os
 import runpy
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,11 +117,6 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert outcome.status == 2, outcome
     assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n"), outcome.err
     assert all(word in outcome.err for word in words), (words, outcome.err)
-
-
-def wait_a_second() -> None:
-    """tensorboardX names its files by the second; two processes are never that close together."""
-    time.sleep(1.1)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from conftest import (
     state_of,
     subprocess_environment,
     train,
-    wait_a_second,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -209,7 +208,6 @@ def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished
     assert f" {update}, all saved" in stopped.err
     assert stopped.err.endswith(f"  python {SCRIPT} {shlex.join(SMALL_RUN)} --resume\n")
     assert state_of(run_of(tmp_path).last)["losses"]["step"] == update
-    wait_a_second()
     assert train(tmp_path, "--resume").status == 0
     assert_same_end(tmp_path, finished)
 
@@ -222,7 +220,6 @@ def test_a_signal_during_the_evaluation_loses_no_training(tmp_path, finished, mo
     )
     assert outcome.status == 128 + signal.SIGTERM
     assert "evaluation was stopped" in outcome.err and "--resume" in outcome.err
-    wait_a_second()
     assert train(tmp_path, "--resume").status == 0
     assert_same_end(tmp_path, finished)
 
@@ -234,7 +231,6 @@ def test_the_command_to_go_on_is_one_that_goes_on(tmp_path, finished, monkeypatc
         *flags.split(),
     )
     _, script, *argv = shlex.split(outcome.err.rstrip("\n").split("\n")[-1])
-    wait_a_second()
     assert execute(tmp_path, script, *argv).status == 0
     assert epochs_of(tmp_path) == epochs_of(finished)
     assert "from update 5 on" in (run_of(tmp_path).path / "train.log").read_text()
@@ -271,7 +267,6 @@ def test_a_run_without_its_checkpoint_starts_anew_and_shows_no_evaluation_of_the
 
 def test_overwriting_leaves_nothing_of_the_old_run(copy, tmp_path):
     (run_of(copy).path / "evaluation-last.json").write_text("{}")
-    wait_a_second()
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     assert train(fresh, "--epochs=1").status == train(copy, "--epochs=1", "--overwrite").status == 0

@@ -8,6 +8,7 @@ checkpoint gives the same numbers as the end of its training did. All metrics of
 two CPU cores.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -203,6 +204,11 @@ def load_outside(
 def evaluate_model(model: Model, sets, outside, *, options: dict, metrics=METRICS) -> dict[str, dict]:
     """The published protocol with the evaluation settings and the seed of a run's `options`."""
     device = next(iter(sets.values()))[0].device
+    if device.type == "mps":  # it has no float64, which the exact metrics need
+        device = torch.device("cpu")
+        model = copy.deepcopy(model).to(device)
+        sets = {name: (images.to(device), labels.to(device)) for name, (images, labels) in sets.items()}
+        outside = {name: images if images is None else images.to(device) for name, images in outside.items()}
 
     def seeded(*names: str) -> torch.Generator:
         return generator(options["rand_seed"], "evaluation", *names, device=device)

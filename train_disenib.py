@@ -139,8 +139,8 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
     main_optimizer = torch.optim.Adam(networks.main_parameters(), **adam)
     est_optimizer = torch.optim.Adam(networks.density_estimator.parameters(), **adam)
 
-    main_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "main batches"))
-    est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"))
+    main_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "main batches"), device)
+    est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
     main_stream, est_stream = main_batches.endless(), est_batches.endless()
     noise = generator(seed, "noise", device=device)
     main_losses = LossHistory(disenib.MAIN_TERMS, options.freq_step_log * options.n_times_main, device)

@@ -132,7 +132,7 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
     kl = ib_lagrangian.KL_TERMS[options.model]
     h = ib_lagrangian.h_function(options.hfunc, options.hfunc_param)
 
-    batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"))
+    batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"), device)
     noise = generator(seed, "noise", device=device)
     losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
     progress = LagrangianProgress()

@@ -99,12 +99,11 @@ def bare_updates() -> None:
 
 
 def bare_evaluation() -> None:
-    weights = [torch.rand(n_out, n_in) for n_in, n_out in LAYERS]
+    layers = [(torch.rand(EVALUATION_BATCH, n_in), torch.rand(n_out, n_in)) for n_in, n_out in LAYERS]
     for n in (TRAIN, TEST):
         for start in range(0, n, EVALUATION_BATCH):
-            rows = min(EVALUATION_BATCH, n - start)
-            for weight in weights:
-                torch.rand(1).expand(rows, weight.shape[1]).contiguous() @ weight.T
+            for inputs, weight in layers:
+                inputs[: n - start] @ weight.T
 
 
 if __name__ == "__main__":

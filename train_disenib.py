@@ -10,40 +10,37 @@ Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE
 A run that was stopped, however it was, goes on with the same command and --resume.
 """
 
-import json
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 
 import torch
 
 import dataloader
 from custom_pkg import options as opt
-from custom_pkg.device import pick_device
-from custom_pkg.errors import UserError, run_script
-from custom_pkg.files import write_json
-from custom_pkg.interrupts import StopRequest
+from custom_pkg.errors import run_script
+from custom_pkg.files import link_atomically, write_json
 from custom_pkg.loss_history import LossHistory
 from custom_pkg.options import not_negative, option, positive, size
-from custom_pkg.precision import autocast_for, bf16_is_slow, compile_networks
+from custom_pkg.precision import autocast_for, bf16_is_slow, check_compiler
 from custom_pkg.progress import bar
 from custom_pkg.randomness import generator
-from custom_pkg.run_folder import RunFolder
-from custom_pkg.run_options import FREE_AT_RESUME, RunOptions
+from custom_pkg.run_options import RunOptions
 from custom_pkg.tables import flatten
 from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from evaluate import (
+from experiment import (
     EvaluationOptions,
+    Start,
     disenib_model,
-    disenib_networks,
     evaluate_model,
-    image_sets,
-    load_outside,
+    introduction,
     published_for,
     results_table,
+    start_training,
 )
 from modellib import disenib
+
+SCRIPT = Path(__file__).stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,38 +98,27 @@ class Options(RunOptions, EvaluationOptions):
 class DisenIBProgress(Progress):
     step: int = 0
     evaluated: int = 0  # the step of the last evaluation
+    style_encoder_moves: int = 0  # main updates in which the I(S;T) term moved it
+    class_encoder_moves: int = 0
 
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
-    device = pick_device(options.device)
-    folder = RunFolder(options.desc, options.rand_seed)
-    check = partial(
-        folder.check, opt.to_dict(options), resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME
-    )
-    check()
-    if options.resume and folder.evaluation.exists():
-        print(results_table(json.loads(folder.evaluation.read_text()), published_for(opt.to_dict(options))))
-        return
-    data = dataloader.load(options.dataset, Path(options.data_root))
-    if options.batch_size > len(data.train.labels):
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {len(data.train.labels)} images")
-    outside = load_outside(options.eval_odin_out_data, data, Path(options.data_root), device)
-    with folder.open(overwrite=options.overwrite, check=check), StopRequest() as stop:
-        run(options, folder, data, outside, device, stop)
+    if options.compile:
+        check_compiler()
+    start_training(SCRIPT, options, train)
 
 
-def run(options: Options, folder: RunFolder, data, outside, device: torch.device, stop: StopRequest) -> None:
-    settings = opt.to_dict(options)
-    sets = image_sets(data, device)
-    images, labels = sets["train"]
-    seed = options.rand_seed
+def train(options: Options, start: Start) -> None:
+    settings, seed, device = opt.to_dict(options), options.rand_seed, start.device
+    images, labels = start.sets["train"]
 
-    networks = disenib_networks(data.record(), settings)
+    model, networks = disenib_model(start.data.record(), settings)
+    model.to(device)
     for network in networks:
         network.to(device)
-    if options.compile:
-        compile_networks(networks, device)
+        if options.compile:
+            network.compile()
     autocast = autocast_for(options.precision, device)
     objective = disenib.Settings(**{field.name: settings[field.name] for field in fields(disenib.Settings)})
     adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
@@ -143,40 +129,47 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
     est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
     main_stream, est_stream = main_batches.endless(), est_batches.endless()
     noise = generator(seed, "noise", device=device)
-    main_losses = LossHistory(disenib.MAIN_TERMS, options.freq_step_log * options.n_times_main, device)
-    est_losses = LossHistory(disenib.ESTIMATOR_TERMS, options.freq_step_log * options.n_times_est, device)
+    window = options.freq_step_log
+    main_losses = LossHistory(disenib.MAIN_TERMS, window * options.n_times_main, device, "main update")
+    est_losses = LossHistory(disenib.ESTIMATOR_TERMS, window * options.n_times_est, device, "estimator update")
     progress = DisenIBProgress()
     training = TrainingRun(
-        folder, stop, script="train_disenib", options=settings, data=data.record(), device=device,
+        start.folder, start.stop, script=SCRIPT, options=settings, data=start.data.record(), device=device,
         parts={
             **networks._asdict(), "main_optimizer": main_optimizer, "est_optimizer": est_optimizer,
             "main_batches": main_batches, "est_batches": est_batches,
         },
         generators={"noise": noise}, losses={"main_losses": main_losses, "est_losses": est_losses}, progress=progress,
-        position=lambda: {"epoch": progress.epoch, "step": progress.step}, resume=options.resume,
+        resume=options.resume, position=lambda: {"epoch": progress.epoch, "step": progress.step},
     )
-    training.log.say(introduction(options, folder, data, device, progress.step))
-    model = disenib_model(networks, settings).to(device)
+    training.log.say(introduction(f"DisenIB, {options.precision}, seed {seed}", start, progress.step))
+    if options.precision == "bf16" and bf16_is_slow(device):
+        training.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
 
     def evaluate() -> dict:
-        return evaluate_model(model, sets, outside, options=settings)
+        return evaluate_model(model, start.sets, start.outside, options=settings)
 
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):
         if step % options.freq_step_eval_quant == 0 and step > progress.evaluated:
-            results = {**training.position(), **training.interruptible(evaluate)}
-            training.log.scalars(flatten({"eval": results}), **training.position())
-            training.log.say(results_table(results, published_for(settings)))
-            write_json(folder.path / f"evaluation-step{step}.json", results)
+            training.save()
+            link_atomically(start.folder.last_checkpoint, start.folder.step_checkpoint(step))
+            metrics = training.interruptible(evaluate)
+            training.log.scalars(flatten({"eval": metrics}), **training.position())
+            results = training.position() | metrics
+            write_json(start.folder.path / f"evaluation-step{step}.json", results)
+            training.log.say(results_table(results, published_for(SCRIPT, settings)))
             progress.evaluated = step
             training.save()
 
         for _ in range(options.n_times_main):
-            index = next(main_stream)
             moving = None
             if step >= options.est_thr:
-                since = main_losses.step - options.est_thr * options.n_times_main
-                moving = disenib.moving_encoder(since, options.est_style_optimize)
+                since_threshold = main_losses.step - options.est_thr * options.n_times_main
+                moving = disenib.moving_encoder(since_threshold, options.est_style_optimize)
+                progress.style_encoder_moves += moving == "style"
+                progress.class_encoder_moves += moving == "class"
+            index = next(main_stream)
             main_losses.add(disenib.main_update(
                 networks, main_optimizer, images[index], labels[index], objective,
                 moving=moving, autocast=autocast, generator=noise,
@@ -190,53 +183,49 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
         progress.epoch = main_losses.step // main_batches.per_pass
 
         if progress.step % options.freq_step_log == 0:
-            metrics = {f"train/{name}": value for name, value in (main_losses.means() | est_losses.means()).items()}
-            training.log.scalars(metrics, **training.position())
+            scalars = {}
             for losses in (main_losses, est_losses):
-                losses.check_finite(str(folder.last_checkpoint))
+                losses.check_finite(start.folder.last_checkpoint)
+                scalars |= losses.means()
                 losses.clear()
+            scalars |= {name: getattr(progress, name) for name in ("style_encoder_moves", "class_encoder_moves")}
+            training.log.scalars(flatten({"train": scalars}), **training.position())
+            if progress.step % options.freq_step_chkpt < options.freq_step_log:  # about as often as a checkpoint
+                training.log.say(step_line(scalars, progress))
+                for warning in warnings(scalars, options):
+                    training.log.say(f"warning: {warning}")
         if progress.step % options.freq_step_chkpt == 0:
             training.save()
-            training.log.say(step_line(metrics, progress))
-            for warning in warnings(metrics, options):
-                training.log.say(f"warning: {warning}")
         training.end_if_asked()
 
     if not progress.finished:
         progress.finished = True
         training.save()
     results = training.final_evaluation(evaluate)
-    training.log.say(results_table(results, published_for(settings)))
+    training.log.say(results_table(results, published_for(SCRIPT, settings)))
     training.log.close()
 
 
-def introduction(options: Options, folder: RunFolder, data, device: torch.device, step: int) -> str:
-    slow = "\nthis CPU has no bfloat16 instructions: --precision=bf16 will be slower than fp32"
-    start = f"from step {step} on" if step else "from the start"
-    return (
-        f"DisenIB, {options.precision}, seed {options.rand_seed}, {start}\n"
-        f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
-        f"on {device} with {torch.get_num_threads()} threads, in {folder.path}"
-    ) + (slow if options.precision == "bf16" and bf16_is_slow(device) else "")
-
-
-def step_line(metrics: dict[str, float], progress: DisenIBProgress) -> str:
+def step_line(scalars: dict[str, float], progress: DisenIBProgress) -> str:
     names = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "output_real", "output_fake")
-    shown = "  ".join(f"{name.removeprefix('loss_')} {metrics[f'train/{name}']:.4f}" for name in names)
+    shown = "  ".join(f"{name.removeprefix('loss_')} {scalars[name]:.4f}" for name in names)
     return f"step {progress.step:6d}  {shown}  {progress.seconds:8.0f} s"
 
 
-def warnings(metrics: dict[str, float], options: Options) -> list[str]:
+def warnings(scalars: dict[str, float], options: Options) -> list[str]:
     """What went wrong in the last window of updates, in plain words."""
     found = []
-    real, fake = metrics["train/output_real"], metrics["train/output_fake"]
+    real, fake = scalars["output_real"], scalars["output_fake"]
     if real - fake < 0.01:
         found.append(
-            f"the density estimator answers {real:.3f} to independent and {fake:.3f} to joint pairs: it tells them "
-            "apart no longer, so S and T are independent or it has collapsed"
+            f"the density estimator answers {real:.3f} to independent and {fake:.3f} to joint pairs, and so no longer "
+            "tells them apart: S and T are independent, or it has collapsed"
         )
-    if metrics["train/loss_wall"] > options.emb_radius**2:
-        found.append(f"the codes lie far beyond the wall at {options.emb_radius}: a larger --lambda_wall may hold them")
+    if scalars["largest_code"] > 2 * options.emb_radius:
+        found.append(
+            f"codes reach {scalars['largest_code']:.1f}, far beyond the wall at {options.emb_radius}: "
+            "a larger --lambda_wall would hold them"
+        )
     return found
 
 

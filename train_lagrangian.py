@@ -11,7 +11,6 @@ Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE
 A run that was stopped, however it was, goes on with the same command and --resume.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -21,29 +20,28 @@ import torch
 
 import dataloader
 from custom_pkg import options as opt
-from custom_pkg.device import pick_device
-from custom_pkg.errors import UserError, run_script
-from custom_pkg.interrupts import StopRequest
+from custom_pkg.errors import run_script
 from custom_pkg.loss_history import LossHistory
 from custom_pkg.options import not_negative, option, positive, size
 from custom_pkg.progress import bar
 from custom_pkg.randomness import generator
-from custom_pkg.run_folder import RunFolder
-from custom_pkg.run_options import FREE_AT_RESUME, RunOptions
+from custom_pkg.run_options import RunOptions
 from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from evaluate import (
+from experiment import (
     EvaluationOptions,
+    Start,
     evaluate_model,
-    image_sets,
+    introduction,
     lagrangian_model,
-    lagrangian_networks,
-    load_outside,
     published_for,
     results_table,
+    start_training,
 )
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
+
+SCRIPT = Path(__file__).stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,33 +98,15 @@ class LagrangianProgress(Progress):
 
 
 def main() -> None:
-    options = opt.parse(Options, description=__doc__)
-    device = pick_device(options.device)
-    folder = RunFolder(options.desc, options.rand_seed)
-    check = partial(
-        folder.check, opt.to_dict(options), resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME
-    )
-    check()
-    if options.resume and folder.evaluation.exists():
-        print(results_table(json.loads(folder.evaluation.read_text()), published_for(opt.to_dict(options))))
-        return
-    data = dataloader.load(options.dataset, Path(options.data_root))
-    if options.batch_size > len(data.train.labels):
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {len(data.train.labels)} images")
-    outside = load_outside(options.eval_odin_out_data, data, Path(options.data_root), device)
-    with folder.open(overwrite=options.overwrite, check=check), StopRequest() as stop:
-        run(options, folder, data, outside, device, stop)
+    start_training(SCRIPT, opt.parse(Options, description=__doc__), train)
 
 
-def run(options: Options, folder: RunFolder, data, outside, device: torch.device, stop: StopRequest) -> None:
-    settings = opt.to_dict(options)
-    sets = image_sets(data, device)
-    images, labels = sets["train"]
-    seed = options.rand_seed
+def train(options: Options, start: Start) -> None:
+    settings, seed, device = opt.to_dict(options), options.rand_seed, start.device
+    images, labels = start.sets["train"]
 
-    networks = lagrangian_networks(data.record(), settings)
-    for network in networks:
-        network.to(device)
+    model, networks = lagrangian_model(start.data.record(), settings)
+    model.to(device)
     parameters = [parameter for network in networks for parameter in network.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.5, 0.999), fused=True)
     kl = ib_lagrangian.KL_TERMS[options.model]
@@ -137,12 +117,13 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
     losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
     progress = LagrangianProgress()
     training = TrainingRun(
-        folder, stop, script="train_lagrangian", options=settings, data=data.record(), device=device,
+        start.folder, start.stop, script=SCRIPT, options=settings, data=start.data.record(), device=device,
         parts={**networks._asdict(), "optimizer": optimizer, "batches": batches}, generators={"noise": noise},
         losses={"losses": losses}, progress=progress, resume=options.resume,
         position=lambda: {"epoch": progress.epoch, "step": losses.step},
     )
-    training.log.say(introduction(options, folder, data, device, losses.step))
+    what = f"{options.model.upper()}, h = {options.hfunc}, lambda_kl = {options.lambda_kl}, seed {seed}"
+    training.log.say(introduction(what, start, losses.step))
 
     while not progress.finished:
         began = time.monotonic()
@@ -155,14 +136,14 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
                 kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise,
             ))
             training.end_if_asked()
-        losses.check_finite(str(folder.last_checkpoint))
+        losses.check_finite(start.folder.last_checkpoint)
 
         progress.epoch += 1
         metrics = {f"train/{name}": value for name, value in losses.means().items()}
         metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
-        for split in sets:
+        for split in start.sets:
             result = accuracy(
-                *networks, *sets[split], batch_size=options.eval_batch_size,
+                *networks, *start.sets[split], batch_size=options.eval_batch_size,
                 generator=generator(seed, "accuracy", split, progress.epoch, device=device),
                 progress=partial(bar, what=f"accuracy, {split} set", unit="batch"),
             )
@@ -175,24 +156,16 @@ def run(options: Options, folder: RunFolder, data, outside, device: torch.device
         out_of_trials = progress.epoch - progress.best_epoch >= options.early_stop_trials
         progress.finished = out_of_trials or progress.epoch == options.epochs
 
-        training.log.scalars(metrics, epoch=progress.epoch, step=losses.step)
+        training.log.scalars(metrics, **training.position())
         training.save(best=improved)
         training.log.say(epoch_line(metrics, progress, time.monotonic() - began))
         training.end_if_asked()
 
-    model = lagrangian_model(networks, settings)
-    results = training.final_evaluation(lambda: evaluate_model(model, sets, outside, options=settings))
-    training.log.say(results_table(results, published_for(settings)))
-    training.log.close()
-
-
-def introduction(options: Options, folder: RunFolder, data, device: torch.device, step: int) -> str:
-    return (
-        f"{options.model.upper()}, h = {options.hfunc}, lambda_kl = {options.lambda_kl}, seed {options.rand_seed}, "
-        f"{'from the start' if step == 0 else f'from update {step} on'}\n"
-        f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
-        f"on {device} with {torch.get_num_threads()} threads, in {folder.path}"
+    results = training.final_evaluation(
+        lambda: evaluate_model(model, start.sets, start.outside, options=settings)
     )
+    training.log.say(results_table(results, published_for(SCRIPT, settings)))
+    training.log.close()
 
 
 def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) -> str:

@@ -8,6 +8,10 @@ class UserError(Exception):
     """Wrong use, or a wrong file. The message says what, where, and how to mend it."""
 
 
+class RunFailed(Exception):
+    """The run itself cannot go on (a loss that is not finite, a full disk). The message names what is safe."""
+
+
 class Interrupted(Exception):
     """The user or the system asked the run to end; its work is saved. `signum` is the signal."""
 
@@ -36,10 +40,6 @@ def run_script(main: Callable[[], None], *, user_errors: tuple[type[Exception], 
         sys.exit(fail(f"{error.strerror or error}{where}; what was saved before is intact", 1))
 
 
-class RunFailed(Exception):
-    """The run itself cannot go on (a loss that is not finite, a full disk). The message names what is safe."""
-
-
 def fail(message: str, status: int) -> int:
     """Print the message as the script's last word on stderr and return the exit status."""
     script = sys.argv[0].rsplit("/", 1)[-1]
@@ -48,3 +48,8 @@ def fail(message: str, status: int) -> int:
     except OSError:  # the terminal is gone
         pass
     return status
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, short enough for a message; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,4 +1,4 @@
-"""bfloat16 matrix products, and compiled networks."""
+"""bfloat16 matrix products, and what torch.compile needs."""
 
 import shutil
 from collections.abc import Callable
@@ -28,9 +28,7 @@ def bf16_is_slow(device: torch.device) -> bool:
     return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
 
 
-def compile_networks(networks, device: torch.device) -> None:
-    """Compile every network in place. Raises UserError where there is no compiler."""
-    if device.type == "cpu" and not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
+def check_compiler() -> None:
+    """Raise UserError where torch.compile finds no C++ compiler, which it needs for every device."""
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise UserError("--compile: no C++ compiler found; install one or leave --compile out")
-    for network in networks:
-        network.compile()

@@ -63,6 +63,9 @@ class RunFolder:
     def best_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "best.pt"
 
+    def step_checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step{step}.pt"
+
     def exists(self) -> bool:
         return any(path.exists() for path in (self.config, self.last_checkpoint, self.metrics))
 

@@ -11,7 +11,7 @@ def seed_complaint(seed: int) -> str | None:
     return None if 0 <= seed < 2**32 else "must be from 0 to 2^32 - 1"
 
 
-FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on
+FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on; the kind of device may not
 
 
 @dataclass(frozen=True, kw_only=True)

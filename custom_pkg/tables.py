@@ -14,12 +14,12 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join((line(header), "  ".join("-" * width for width in widths), *map(line, rows)))
 
 
-def flatten(nested: dict, separator: str = "/") -> dict[str, float]:
+def flatten(nested: dict) -> dict[str, float]:
     """{"train": {"fgsm": {"0.1": x}}} -> {"train/fgsm/0.1": x}."""
     flat = {}
     for key, value in nested.items():
         if isinstance(value, dict):
-            flat |= {f"{key}{separator}{inner}": leaf for inner, leaf in flatten(value, separator).items()}
+            flat |= {f"{key}/{inner}": leaf for inner, leaf in flatten(value).items()}
         else:
             flat[key] = value
     return flat

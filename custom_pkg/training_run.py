@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 import torch
 
 from custom_pkg import checkpoints, run_log
-from custom_pkg.errors import Interrupted, UserError
+from custom_pkg.errors import Interrupted, RunFailed, UserError, first_line
 from custom_pkg.files import link_atomically, write_json
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.loss_history import LossHistory
@@ -65,7 +65,7 @@ class TrainingRun:
         self._folder, self._stop, self._generators = folder, stop, generators
         self._losses, self._progress, self.position = losses, progress, position
         self._parts = {**parts, **losses, "progress": progress}
-        self._identity = {"script": script, "options": options, "data": data}
+        self._identity = {"script": script, "options": options, "data": data, "device": device.type}
 
         if resume and folder.last_checkpoint.exists():
             saved = checkpoints.load(folder.last_checkpoint)
@@ -86,7 +86,7 @@ class TrainingRun:
     def save(self, *, best: bool = False) -> None:
         """Write the last checkpoint, which may be the best one too. Raises RunFailed, the one before it intact."""
         for losses in self._losses.values():
-            losses.check_finite(str(self._folder.last_checkpoint))
+            losses.check_finite(self._folder.last_checkpoint)
         self._progress.seconds = self._seconds_before + time.monotonic() - self._began
         state = {
             **{name: part.state_dict() for name, part in self._parts.items()},
@@ -100,16 +100,20 @@ class TrainingRun:
             checkpoints.save(self._folder.last_checkpoint, content)
 
     def _restore(self, saved: dict) -> None:
+        if saved["device"] != self._identity["device"]:
+            raise UserError(
+                f"this run was trained on {saved['device']}, and another kind of device cannot continue its random "
+                f"numbers: go on with --device={saved['device']}"
+            )
         try:
             for name, part in self._parts.items():
                 part.load_state_dict(saved["state"][name])
             for name, generator in self._generators.items():
                 generator.set_state(saved["state"]["generators"][name])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
             raise UserError(
-                f"{self._folder.last_checkpoint} does not fit this run ({reason}): put the right one there, or start "
-                "anew with --overwrite"
+                f"{self._folder.last_checkpoint} does not fit this run ({first_line(error)}): put the right one there, "
+                "or start anew with --overwrite"
             ) from None
 
     def end_if_asked(self) -> None:
@@ -122,10 +126,14 @@ class TrainingRun:
             )
 
     def interruptible(self, evaluate: Callable[[], dict]) -> dict:
-        """Call `evaluate` so that a signal ends it at once: it changes nothing, and is made again after --resume."""
+        """Call `evaluate` so that a signal ends it at once. To be called when everything is saved."""
         self._stop.at_once = True
         try:
+            if self._stop.signum is not None:  # it came after the last look
+                raise KeyboardInterrupt
             return evaluate()
+        except ValueError as error:  # codes or scores that are not numbers
+            raise RunFailed(f"the evaluation failed ({error}); all training before it is saved") from None
         except KeyboardInterrupt:
             raise Interrupted(
                 f"the evaluation was stopped, all training before it is saved; go on with\n  {resume_command()}",

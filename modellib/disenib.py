@@ -35,19 +35,19 @@ class Networks(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Standard deviations of the codes, and the weights of the objectives; defaults are the published ones."""
+    """Standard deviations of the codes, and weights. The published values are those of the scripts' options."""
 
-    n_samples: int = 10  # noise draws per image
-    style_std: float = 0.1
-    class_std: float = 1.0
-    est_style_std: float = 0.1
-    est_class_std: float = 0.1
-    emb_radius: float = 3.0
-    lambda_dec: float = 1.0
-    lambda_rec: float = 10.0
-    lambda_wall: float = 10.0
-    lambda_est: float = 0.5
-    lambda_est_zc: float = 0.05
+    n_samples: int  # noise draws per image
+    style_std: float
+    class_std: float
+    est_style_std: float  # both as the estimator sees them
+    est_class_std: float
+    emb_radius: float
+    lambda_dec: float
+    lambda_rec: float
+    lambda_wall: float
+    lambda_est: float
+    lambda_est_zc: float
 
 
 def build_networks(
@@ -75,7 +75,7 @@ def build_networks(
     return networks
 
 
-MAIN_TERMS = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "moves_style_encoder", "moves_class_encoder")
+MAIN_TERMS = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "largest_code")
 ESTIMATOR_TERMS = ("loss_real", "loss_fake", "loss_zc", "output_real", "output_fake")
 
 
@@ -89,7 +89,7 @@ def main_objective(
     autocast: Autocast = nullcontext,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The loss that encoders, decoder and reconstructor descend, and its terms MAIN_TERMS (6,), detached.
+    """The loss that encoders, decoder and reconstructor descend, and its terms MAIN_TERMS (5,), detached.
 
     images (B, ...), labels (B,). moving: which encoder the estimator's term moves in this update, "style" or "class";
     None leaves the term out (before est_thr). autocast: the context for the large networks' forward passes.
@@ -125,8 +125,8 @@ def main_objective(
             draws(class_pair, settings.est_class_std, settings.n_samples, generator),
         ).mean()
         loss = loss + settings.lambda_est * loss_est
-    moved = [loss.new_tensor(float(moving == encoder)) for encoder in ("style", "class")]
-    return loss, torch.stack((loss_dec, loss_rec, loss_wall, loss_est, *moved)).detach()
+    largest_code = beyond.max() + settings.emb_radius
+    return loss, torch.stack((loss_dec, loss_rec, loss_wall, loss_est, largest_code)).detach()
 
 
 def estimator_objective(
@@ -152,6 +152,7 @@ def estimator_objective(
     apart_style = shuffled(draws(style_centre, settings.est_style_std, k, generator), generator)
     apart_class = shuffled(draws(class_centre, settings.est_class_std, k, generator), generator)
 
+    # One forward pass, so that both are judged by the same spectrally normalised weights.
     output = networks.density_estimator(
         torch.cat((apart_style, joint_style)), torch.cat((apart_class, joint_class))
     )
@@ -173,7 +174,7 @@ def main_update(
     autocast: Autocast,
     generator: torch.Generator,
 ) -> Tensor:
-    """One forward and one backward pass, one step of `optimizer`. Returns MAIN_TERMS (6,). As `main_objective`."""
+    """One forward and one backward pass, one step of `optimizer`. Returns MAIN_TERMS (5,). As `main_objective`."""
     loss, terms = main_objective(
         networks, images, labels, settings, moving=moving, autocast=autocast, generator=generator
     )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def sample(mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
+def sample(mean: Tensor, std: Tensor | float, generator: torch.Generator) -> Tensor:
     """One reparametrised draw per row: mean (B, D), std (B, D) or one number for all -> (B, D)."""
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + std * noise

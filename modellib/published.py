@@ -43,9 +43,3 @@ MNIST = {
         (0.00, 99.89, 99.88, 99.88, 1.39), suffix="_mean_code",
     ),
 }
-
-
-def published_column(dataset: str, model: str, hfunc: str = "none") -> dict | None:
-    """The published results of a model ("vib", "nib", "disenib") on a data set, or None where the paper has none."""
-    name = {"none": model, "pow": f"squared-{model}"}.get(hfunc)
-    return MNIST.get(name) if dataset == "mnist" else None

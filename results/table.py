@@ -23,7 +23,7 @@ from modellib.published import MNIST  # noqa: E402
 RESULTS = ROOT / "results"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 MODELS = {"VIB": "vib", "NIB": "nib", "squared-VIB": "squared-vib", "squared-NIB": "squared-nib"}
-KEPT = ("config.json", "evaluation.json", "evaluation-last.json", "times.json", "metrics.jsonl")
+KEPT = ("config.json", "evaluation.json", "evaluation-last.json", "metrics.jsonl")
 ROWS = {
     **{f"{name}, {split}": f"{split}/{key}" for name, key in (("I(X;T)", "mi_xt"), ("I(Y;T)", "mi_yt"))
        for split in ("train", "test")},
@@ -38,7 +38,7 @@ ROWS = {
 
 def collect() -> None:
     """Copy the small files of every finished run, at the same place below results/."""
-    experiments = Path("STORAGE/experiments")
+    experiments = ROOT / "STORAGE" / "experiments"
     for evaluation in experiments.glob("**/evaluation.json"):
         target = RESULTS / evaluation.parent.relative_to(experiments)
         target.mkdir(parents=True, exist_ok=True)

@@ -23,17 +23,13 @@ def test_every_pass_is_shuffled_anew_and_the_seed_decides():
 
 @pytest.mark.parametrize("taken", range(9))  # 4 batches a pass: within a pass, at its last batch, and in the next one
 def test_a_stream_restored_at_any_batch_goes_on_with_the_same_batches(taken):
-    def endless(batches):
-        while True:
-            yield from batches.one_pass()
-
     original = batches_of()
-    stream = endless(original)
+    stream = original.endless()
     for _ in range(taken):
         next(stream)
     state = original.state_dict()
     restored = batches_of(seed=99)
     restored.load_state_dict(state)
-    continued = endless(restored)
+    continued = restored.endless()
     for _ in range(10):
         assert torch.equal(next(stream), next(continued))

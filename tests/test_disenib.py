@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,11 @@ PUBLISHED = {
     "style_dim": 16, "class_dim": 16, "enc_hidden_dims": (1024, 1024), "dec_hidden_dims": (),
     "rec_hidden_dims": (1024, 1024),
 }
-NOISELESS = Settings(n_samples=3, style_std=1e-12, class_std=1e-12, est_style_std=1e-12, est_class_std=1e-12)
+SETTINGS = Settings(
+    n_samples=10, style_std=0.1, class_std=1.0, est_style_std=0.1, est_class_std=0.1, emb_radius=3.0, lambda_dec=1.0,
+    lambda_rec=10.0, lambda_wall=10.0, lambda_est=0.5, lambda_est_zc=0.05,
+)
+NOISELESS = replace(SETTINGS, n_samples=3, style_std=1e-12, class_std=1e-12, est_style_std=1e-12, est_class_std=1e-12)
 
 
 def seeded(number=0):
@@ -57,9 +62,8 @@ def test_the_terms_are_those_of_the_objective_worked_out_without_noise():
         loss_wall = sum(distances) / len(distances)
         loss_est = -networks.density_estimator(style, code).mean()
     loss, terms = main_objective(networks, images, labels, NOISELESS, moving="class", generator=seeded())
-    moves = torch.tensor([0.0, 1.0])
-    losses = torch.stack((loss_dec, loss_rec, torch.tensor(loss_wall), loss_est))
-    torch.testing.assert_close(terms, torch.cat((losses, moves)))
+    largest = torch.cat((style, code), 1).abs().max()
+    torch.testing.assert_close(terms, torch.stack((loss_dec, loss_rec, torch.tensor(loss_wall), loss_est, largest)))
     torch.testing.assert_close(
         loss.detach(), 1.0 * loss_dec + 10.0 * loss_rec + 10.0 * loss_wall + 0.5 * loss_est
     )
@@ -70,17 +74,17 @@ def test_the_wall_is_zero_inside_the_radius_of_three():
     for encoder in (networks.style_encoder, networks.class_encoder):
         encoder[-1].weight.data.zero_()
         encoder[-1].bias.data = torch.tensor([3.0, -3.0, 0.0, 2.9])
-    _, terms = main_objective(networks, images, labels, Settings(), moving=None, generator=seeded())
+    _, terms = main_objective(networks, images, labels, SETTINGS, moving=None, generator=seeded())
     assert terms[disenib.MAIN_TERMS.index("loss_wall")] == 0
     networks.style_encoder[-1].bias.data[0] = -5.0  # 2 beyond, in one of eight values
-    _, terms = main_objective(networks, images, labels, Settings(), moving=None, generator=seeded())
+    _, terms = main_objective(networks, images, labels, SETTINGS, moving=None, generator=seeded())
     assert terms[disenib.MAIN_TERMS.index("loss_wall")] == pytest.approx(4 / 8)
 
 
 @pytest.mark.parametrize("moving, still", [("style", "class"), ("class", "style")])
 def test_the_gradient_of_the_estimator_term_reaches_only_the_encoder_whose_turn_it_is(moving, still):
     networks, (images, labels) = networks_of(), batch()
-    only_est = Settings(lambda_dec=0.0, lambda_rec=0.0, lambda_wall=0.0)
+    only_est = replace(SETTINGS, lambda_dec=0.0, lambda_rec=0.0, lambda_wall=0.0)
     loss, _ = main_objective(networks, images, labels, only_est, moving=moving, generator=seeded())
     loss.backward()
 
@@ -110,7 +114,7 @@ def test_a_main_update_moves_all_networks_but_the_estimator_and_leaves_no_gradie
     optimizer = torch.optim.Adam(networks.main_parameters(), lr=1e-3)
     before = [snapshot(network) for network in networks]
     disenib.main_update(
-        networks, optimizer, images, labels, Settings(), moving="style", autocast=autocast_for("fp32", None),
+        networks, optimizer, images, labels, SETTINGS, moving="style", autocast=autocast_for("fp32", None),
         generator=seeded(),
     )
     moved = [not unchanged(network, old) for network, old in zip(networks, before, strict=True)]
@@ -123,7 +127,7 @@ def test_an_estimator_update_moves_the_estimator_alone():
     optimizer = torch.optim.Adam(networks.density_estimator.parameters(), lr=1e-3)
     before = [snapshot(network) for network in networks]
     disenib.estimator_update(
-        networks, optimizer, images, Settings(), cluster=clustered, autocast=autocast_for("fp32", None),
+        networks, optimizer, images, SETTINGS, cluster=clustered, autocast=autocast_for("fp32", None),
         generator=seeded(),
     )
     moved = [not unchanged(network, old) for network, old in zip(networks, before, strict=True)]
@@ -151,7 +155,7 @@ def test_pairs_drawn_apart_are_independent_and_pairs_drawn_together_are_not():
     estimator = RememberingEstimator()
     networks = networks_of()._replace(density_estimator=estimator)
     mean = torch.randn(400, 4, generator=seeded())  # S and T of an image have the same mean: dependent as can be
-    estimator_objective(networks, mean, mean, Settings(), cluster=lambda mean, std: mean, generator=seeded(1))
+    estimator_objective(networks, mean, mean, SETTINGS, cluster=lambda mean, std: mean, generator=seeded(1))
     (apart_style, joint_style), (apart_class, joint_class) = (codes.chunk(2) for codes in estimator.pairs)
     assert len(apart_style) == len(joint_style) == 4000
 
@@ -163,6 +167,53 @@ def test_pairs_drawn_apart_are_independent_and_pairs_drawn_together_are_not():
     # Shuffled, but the same marginals: noise of 0.1 around every mean, ten times each.
     nearest = torch.cdist(apart_style, mean).argmin(1).bincount(minlength=400)
     assert nearest.float().mean() == 10 and abs(apart_style.std().item() - mean.std().item()) < 0.02
+
+
+def spread(codes, mean, n_samples):
+    """The std of codes, drawn sample by sample, around their means."""
+    return (codes.view(n_samples, *mean.shape) - mean).std().item()
+
+
+def test_every_code_is_drawn_with_the_std_of_its_use():
+    stds = replace(SETTINGS, n_samples=200, style_std=0.1, class_std=0.5, est_style_std=2.0, est_class_std=8.0)
+    seen = {}
+
+    class Spy(torch.nn.Module):
+        def __init__(self, name, output):
+            super().__init__()
+            self.name, self.output = name, output
+
+        def forward(self, *inputs):
+            seen[self.name] = [each.detach() for each in inputs]
+            return self.output(inputs[0])
+
+    images, labels = batch()
+    networks = networks_of()
+    style_mean, class_mean = networks.style_encoder(images).detach(), networks.class_encoder(images).detach()
+    networks = networks._replace(
+        decoder=Spy("decoder", lambda code: code.repeat(1, 3)), density_estimator=Spy("estimator", lambda s: s[:, 0]),
+        reconstructor=Spy("reconstructor", lambda code: code.repeat(1, 5)),
+    )
+    main_objective(networks, images, labels, stds, moving="style", generator=seeded())
+    assert spread(seen["decoder"][0], class_mean, 200) == pytest.approx(0.5, rel=0.05)
+    assert spread(seen["reconstructor"][0], style_mean, 200) == pytest.approx(0.1, rel=0.05)
+    assert torch.equal(seen["reconstructor"][1], labels.repeat(200))
+    assert spread(seen["estimator"][0], style_mean, 200) == pytest.approx(2.0, rel=0.05)
+    assert spread(seen["estimator"][1], class_mean, 200) == pytest.approx(8.0, rel=0.05)
+
+    clustering = []
+
+    def cluster(mean, radius):
+        clustering.append((mean, radius))
+        return torch.zeros_like(mean)
+
+    estimator_objective(networks, style_mean, class_mean, stds, cluster=cluster, generator=seeded())
+    assert [radius for _, radius in clustering] == [0.1, 0.5]  # style_std and class_std
+    assert torch.equal(clustering[0][0], style_mean) and torch.equal(clustering[1][0], class_mean)
+    for codes, mean, std in zip(seen["estimator"], (style_mean, class_mean), (2.0, 8.0), strict=True):
+        apart, joint = codes.chunk(2)
+        assert spread(joint, mean, 200) == pytest.approx(std, rel=0.05)  # around the means themselves
+        assert apart.std().item() == pytest.approx(std, rel=0.05)  # around the clustered means, here 0
 
 
 def test_the_estimator_objective_is_the_least_squares_one():
@@ -213,7 +264,7 @@ def test_bf16_forward_passes_keep_losses_and_weights_in_float32_and_stay_close()
     for precision in ("fp32", "bf16"):
         autocast = autocast_for(precision, torch.device("cpu"))
         loss, terms[precision] = main_objective(
-            networks, images, labels, Settings(), moving="style", autocast=autocast, generator=seeded()
+            networks, images, labels, SETTINGS, moving="style", autocast=autocast, generator=seeded()
         )
         assert loss.dtype == terms[precision].dtype == torch.float32
         loss.backward()

@@ -5,9 +5,12 @@ import shlex
 import signal
 
 import pytest
-from conftest import assert_refused, execute, points, run_of, state_of
+from conftest import assert_refused, contents, execute, points, run_of, state_of
 
+import train_disenib
+from custom_pkg import options as opt
 from modellib import disenib
+from modellib.evaluations import protocol
 
 SMALL = (  # on scikit-learn's digits
     "--dataset=digits --desc=d --enc_hidden_dims=[16] --rec_hidden_dims=[16] --steps=8 --est_thr=3 --n_times_main=3 "
@@ -39,7 +42,7 @@ def test_the_command_of_the_paper_runs_to_its_end_and_leaves_what_is_promised(tm
             assert all(math.isfinite(evaluation[part][key]) for key in wanted)
         assert 0 <= evaluation["test"]["style_to_label_accuracy"] <= 1
     assert evaluation["step"] == 8
-    assert "label from the style code" in outcome.out and "step      3" in outcome.out
+    assert "label from the style code" in outcome.out and "step      6" in outcome.out
 
 
 def test_every_term_of_both_objectives_is_logged(finished):
@@ -47,12 +50,12 @@ def test_every_term_of_both_objectives_is_logged(finished):
     training = [line for line in lines if "train/loss_dec" in line]
     assert [line["step"] for line in training] == [2, 4, 6, 8]
     assert {f"train/{name}" for name in disenib.MAIN_TERMS + disenib.ESTIMATOR_TERMS} <= training[0].keys()
-    # Three updates a step, the term from step 3 on: the windows hold 0, 3, 6 and 6 updates with it, turns of 4 and 1.
-    style, of_class = ([line[f"train/moves_{one}_encoder"] * 6 for line in training] for one in ("style", "class"))
-    assert style == pytest.approx([0, 3, 5, 4]) and of_class == pytest.approx([0, 0, 1, 2])
+    # Three updates a step, the term from step 3 on: after 2, 4, 6 and 8 steps it has come 0, 3, 9 and 15 times.
+    moves = [(line["train/style_encoder_moves"], line["train/class_encoder_moves"]) for line in training]
+    assert moves == [(0, 0), (3, 0), (8, 1), (12, 3)]
 
 
-@pytest.mark.parametrize("update", [1, 8, 12, 13, 24])  # first step to last, one at the evaluation
+@pytest.mark.parametrize("update", [1, 5, 8, 12, 13, 24])  # first step to last, one at the evaluation
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, monkeypatch, update):
     calls = 0
     real = disenib.main_update
@@ -76,6 +79,74 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, monkeypatch,
     assert points(run.tensorboard) == points(wanted.tensorboard)
 
 
+def test_an_evaluation_on_the_way_that_is_stopped_is_made_again(tmp_path, finished, monkeypatch):
+    def stopped(*arguments, **keywords):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "accuracy", stopped)
+        outcome = train(tmp_path)
+    assert outcome.status == 128 + signal.SIGINT and "--resume" in outcome.err
+    run, wanted = run_of(tmp_path, "d"), run_of(finished, "d")
+    assert (run.path / "checkpoints" / "step4.pt").exists() and not (run.path / "evaluation-step4.json").exists()
+    assert train(tmp_path, "--resume").status == 0
+    assert (run.path / "metrics.jsonl").read_bytes() == (wanted.path / "metrics.jsonl").read_bytes()
+    assert state_of(run.last) == state_of(wanted.last)
+
+
+def test_the_checkpoint_of_a_step_gives_the_evaluation_of_that_step_again(finished):
+    path = run_of(finished, "d").path
+    assert execute(finished, "evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt").status == 0
+    assert json.loads((path / "evaluation-step4.json").read_text())["step"] == 4
+
+
+def test_a_part_of_the_metrics_is_the_same_as_in_the_whole(finished):
+    path = run_of(finished, "d").path
+    (path / "evaluation-last.json").unlink(missing_ok=True)
+    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=information", "--split=test").status == 0
+    part = json.loads((path / "evaluation-last.json").read_text())
+    whole = json.loads((path / "evaluation.json").read_text())
+    assert part["test"].items() <= whole["test"].items() and "style_to_label_accuracy" in part["test"]
+    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=accuracy,attack,detection").status == 0
+    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=information", "--split=train").status == 0
+    assert json.loads((path / "evaluation-last.json").read_text()) == whole  # the parts, put together
+
+
+def test_bf16_trains_and_is_recorded(tmp_path):
+    assert train(tmp_path, "--precision=bf16").status == 0
+    config = json.loads((run_of(tmp_path, "d").path / "config.json").read_text())
+    assert config["options"]["precision"] == "bf16" and config["options"]["compile"] is False
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_is_deleted(tmp_path, finished, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    before = contents(finished)
+    assert_refused(train(finished, "--compile", "--overwrite"), "--compile")
+    assert contents(finished) == before
+
+
+def test_a_collapsed_estimator_and_codes_beyond_the_wall_are_said_in_plain_words():
+    options = opt.parse(train_disenib.Options, ["--desc=d"])
+    fine = {"output_real": 0.5, "output_fake": -0.5, "largest_code": 3.2}
+    assert train_disenib.warnings(fine, options) == []
+    [collapsed] = train_disenib.warnings({**fine, "output_fake": 0.495}, options)
+    [far] = train_disenib.warnings({**fine, "largest_code": 7.0}, options)
+    assert "collapsed" in collapsed and "wall" in far
+
+
+def test_the_defaults_are_the_published_settings():
+    published = {
+        "lambda_dec": 1.0, "lambda_rec": 10.0, "lambda_wall": 10.0, "emb_radius": 3.0, "lambda_est": 0.5,
+        "lambda_est_zc": 0.05, "est_thr": 3000, "est_style_optimize": 4, "style_dim": 16, "class_dim": 16,
+        "enc_hidden_dims": [1024, 1024], "dec_hidden_dims": [], "rec_hidden_dims": [1024, 1024], "style_std": 0.1,
+        "class_std": 1.0, "est_style_std": 0.1, "est_class_std": 0.1, "steps": 20000, "n_times_main": 10,
+        "n_times_est": 3, "n_samples": 10, "batch_size": 64, "learning_rate": 1e-4, "freq_step_chkpt": 1000,
+        "freq_step_eval_quant": 5000, "eval_batch_size": 2560, "precision": "fp32", "compile": False,
+    }
+    defaults = opt.to_dict(opt.parse(train_disenib.Options, ["--desc=d"]))
+    assert published.items() <= defaults.items()
+
+
 def test_three_hundred_steps_on_digits_learn_to_classify_and_to_reconstruct(tmp_path):
     outcome = train(
         tmp_path, "--steps=300", "--est_thr=100", "--n_times_main=5", "--n_times_est=1", "--enc_hidden_dims=[64]",
@@ -95,7 +166,8 @@ def test_three_hundred_steps_on_digits_learn_to_classify_and_to_reconstruct(tmp_
 def test_evaluate_gives_the_figures_of_the_run_again(finished):
     assert execute(finished, "evaluate.py", "--desc=d").status == 0
     path = run_of(finished, "d").path
-    assert (path / "evaluation-last.json").read_bytes() == (path / "evaluation.json").read_bytes()
+    again, first = (json.loads((path / f"{name}.json").read_text()) for name in ("evaluation-last", "evaluation"))
+    assert again == first
 
 
 @pytest.mark.parametrize("flag", [

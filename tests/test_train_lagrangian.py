@@ -168,7 +168,7 @@ MOMENTS = {  # the call before which the process is killed, without a chance to 
     "between the log and the checkpoint": ("custom_pkg.checkpoints", "save", 3),
     "before the new checkpoint gets its name": ("os", "replace", 5),
     "between the best and the last checkpoint": ("custom_pkg.training_run", "link_atomically", 3),
-    "before the evaluation": ("evaluate", "evaluate_model", 1),
+    "before the evaluation": ("experiment", "evaluate_model", 1),
     "in the middle of the evaluation": ("modellib.evaluations.protocol", "fgsm", 2),
     "before evaluation.json": ("custom_pkg.training_run", "write_json", 3),
 }
@@ -213,10 +213,10 @@ def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished
 
 
 def test_a_signal_during_the_evaluation_loses_no_training(tmp_path, finished, monkeypatch):
-    import evaluate
+    import experiment
 
     outcome = run_cut_short_by(
-        monkeypatch, tmp_path, evaluate, "evaluate", 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch, tmp_path, experiment, "evaluate", 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
     )
     assert outcome.status == 128 + signal.SIGTERM
     assert "evaluation was stopped" in outcome.err and "--resume" in outcome.err
@@ -233,7 +233,7 @@ def test_the_command_to_go_on_is_one_that_goes_on(tmp_path, finished, monkeypatc
     _, script, *argv = shlex.split(outcome.err.rstrip("\n").split("\n")[-1])
     assert execute(tmp_path, script, *argv).status == 0
     assert epochs_of(tmp_path) == epochs_of(finished)
-    assert "from update 5 on" in (run_of(tmp_path).path / "train.log").read_text()
+    assert "from step 5 on" in (run_of(tmp_path).path / "train.log").read_text()
 
 
 def test_resuming_a_finished_run_shows_its_table_and_changes_nothing(copy):

@@ -12,20 +12,22 @@ from modellib.evaluations.adversarial_robustness import fgsm
 from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, mean_code
 from modellib.evaluations.information import information
 from modellib.evaluations.out_of_distribution import detection_metrics, noise_images, odin_scores
+from modellib.evaluations.style import label_from_style, style_information
 from modellib.gaussians import sample
 
 METRICS = ("accuracy", "information", "attack", "detection")
+SPLITS = ("train", "test")
 NOISES = ("gauss", "uniform")
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """Defaults are the published ones. All images are in [-1, 1]."""
+    """All images are in [-1, 1]. The published values are those of the scripts' options."""
 
-    batch_size: int = 2560
-    attack_epsilons: Sequence[float] = (0.1, 0.2, 0.3)
-    odin_temperature: float = 1000.0
-    odin_epsilon: float = 0.0014
+    batch_size: int
+    attack_epsilons: Sequence[float]
+    odin_temperature: float
+    odin_epsilon: float
 
 
 def evaluate(
@@ -36,17 +38,20 @@ def evaluate(
     *,
     settings: EvaluationSettings,
     generator: Callable[..., torch.Generator],
+    style_encoder: Encoder | None = None,
     code: str = "sample",
+    splits: Sequence[str] = SPLITS,
     metrics: Sequence[str] = METRICS,
     progress: Callable[[str], Progress] = lambda what: iter,
 ) -> dict[str, dict]:
-    """Evaluate `metrics` on `sets`: name ("train", "test") -> images (N, ...), labels (N,).
+    """Evaluate `metrics` on those of `sets`, SPLITS -> images (N, ...), labels (N,), that are named in `splits`.
 
     outside: name -> images (M, ...), or None for noise of that name (NOISES); detection holds them against the test
     set. generator(*names) makes the generator of one use, so that a metric is the same whatever else is asked for.
     progress(what) wraps the loop over batches.
     code: what attacks and detection see, a fresh "sample" every time (published for VIB and NIB) or the "mean"
     (published for DisenIB; the informations of the mean code then stand beside those of a sample).
+    style_encoder: of DisenIB, for what its style code says.
     Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats.
     """
 
@@ -54,7 +59,8 @@ def evaluate(
         return mean_code if code == "mean" else partial(sample, generator=generator(*names))
 
     results: dict[str, dict] = {}
-    for name, (images, labels) in sets.items():
+    for name in splits:
+        images, labels = sets[name]
         result = results[name] = {}
         model_and_data = (encoder, decoder, images, labels)
         if "accuracy" in metrics:
@@ -71,6 +77,11 @@ def evaluate(
             if code == "mean":
                 of_mean = measure(draw=mean_code, progress=progress(f"information of the mean code, {name} set"))
                 result |= {f"{key}_mean_code": of_mean[key] for key in ("mi_xt", "mi_yt", "mi_yt_lower_bound")}
+        if "information" in metrics and style_encoder is not None:
+            result |= style_information(
+                style_encoder, images, draw=partial(sample, generator=generator("style", name)),
+                batch_size=settings.batch_size, progress=progress(f"information of the style code, {name} set"),
+            )
         if "attack" in metrics:
             for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
                 result[key], result[f"{key}_robust_accuracy"] = fgsm(
@@ -78,7 +89,12 @@ def evaluate(
                     draw=drawing(key, name), batch_size=settings.batch_size,
                     progress=progress(f"FGSM on {attack.replace('_', ' ')}, {name} set"),
                 )
-    if "detection" in metrics and "test" in sets:
+    if "information" in metrics and style_encoder is not None and "test" in splits:
+        results["test"] |= label_from_style(
+            style_encoder, sets["train"], sets["test"], draw=partial(sample, generator=generator("label from style")),
+            batch_size=settings.batch_size,
+        )
+    if "detection" in metrics and "test" in splits:
         inside = sets["test"][0]
         odin = partial(
             odin_scores, encoder, decoder, temperature=settings.odin_temperature, epsilon=settings.odin_epsilon,

@@ -11,31 +11,30 @@ from modellib.evaluations.mutual_information import mutual_information_xt
 
 
 def style_information(
+    style_encoder: Encoder, images: Tensor, *, draw: Draw, batch_size: int, progress: Progress = iter
+) -> dict[str, float]:
+    """I(X;S) in nats over images (N, ...), and its standard error over the draws."""
+    mean, std = encode(style_encoder, images, batch_size=batch_size)
+    measured = mutual_information_xt(mean, std, draw(mean, std), progress=progress)
+    return {"mi_xs": measured["mi_xt"], "mi_xs_stderr": measured["mi_xt_stderr"]}
+
+
+def label_from_style(
     style_encoder: Encoder,
-    sets: dict[str, tuple[Tensor, Tensor]],
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
     *,
     draw: Draw,
     batch_size: int,
-    progress: Progress = iter,
-) -> dict[str, dict[str, float]]:
-    """I(X;S) in nats of each set, and how well a logistic regression finds the label in S.
+) -> dict[str, float]:
+    """How well a logistic regression, fitted on the training set, finds the label of a test image in its style code.
 
-    sets: "train" and "test" -> images (N, ...), labels (N,). The regression is fitted on the training set's draws;
-    `style_to_label_accuracy` is its accuracy on the test set's, `style_to_label_chance` that of the commonest label.
+    train, test: images (N, ...), labels (N,). `style_to_label_chance` is the share of the commonest test label.
     """
-    results: dict[str, dict[str, float]] = {}
-    codes: dict[str, Tensor] = {}
-    for name, (images, _) in sets.items():
-        mean, std = encode(style_encoder, images, batch_size=batch_size)
-        codes[name] = draw(mean, std)
-        measured = mutual_information_xt(mean, std, codes[name], progress=progress)
-        results[name] = {"mi_xs": measured["mi_xt"], "mi_xs_stderr": measured["mi_xt_stderr"]}
-    if {"train", "test"} <= set(sets):
-        labels = {name: sets[name][1].cpu().numpy() for name in sets}
-        regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-        regression.fit(codes["train"].cpu().numpy(), labels["train"])
-        results["test"] |= {
-            "style_to_label_accuracy": float(regression.score(codes["test"].cpu().numpy(), labels["test"])),
-            "style_to_label_chance": float(torch.bincount(sets["test"][1]).max()) / len(labels["test"]),
-        }
-    return results
+    codes = [draw(*encode(style_encoder, images, batch_size=batch_size)).cpu().numpy() for images, _ in (train, test)]
+    labels = [labels.cpu().numpy() for _, labels in (train, test)]
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(codes[0], labels[0])
+    return {
+        "style_to_label_accuracy": float(regression.score(codes[1], labels[1])),
+        "style_to_label_chance": float(torch.bincount(test[1]).max()) / len(labels[1]),
+    }

@@ -39,7 +39,10 @@ def main() -> None:
     main_optimizer = torch.optim.Adam(networks.main_parameters(), **adam)
     est_optimizer = torch.optim.Adam(networks.density_estimator.parameters(), **adam)
     images, labels = torch.rand(BATCH, 784, generator=random) * 2 - 1, torch.randint(10, (BATCH,), generator=random)
-    settings = disenib.Settings()
+    settings = disenib.Settings(
+        n_samples=SAMPLES, style_std=0.1, class_std=1.0, est_style_std=0.1, est_class_std=0.1, emb_radius=3.0,
+        lambda_dec=1.0, lambda_rec=10.0, lambda_wall=10.0, lambda_est=0.5, lambda_est_zc=0.05,
+    )
 
     def update(precision: str) -> Callable[[], torch.Tensor]:
         autocast = autocast_for(precision, torch.device("cpu"))

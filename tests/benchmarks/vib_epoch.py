@@ -50,7 +50,7 @@ def main() -> None:
                 networks, optimizer, images[index], labels[index], kl=ib_lagrangian.KL_TERMS["vib"], h=h,
                 lambda_kl=0.01, generator=random,
             ))
-        losses.check_finite("nothing")
+        losses.check_finite(Path("none"))
         losses.clear()
 
     def evaluate() -> None:

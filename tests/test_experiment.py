@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+import dataloader
+import experiment
+from custom_pkg.errors import UserError
+from modellib.evaluations.protocol import EvaluationSettings, evaluate
+from modellib.evaluations.style import label_from_style
+
+SETTINGS = EvaluationSettings(batch_size=16, attack_epsilons=(0.1,), odin_temperature=1000.0, odin_epsilon=0.0014)
+LAGRANGIAN = {"dataset": "mnist", "model": "vib", "hfunc": "none", "hfunc_param": 1.0, "lambda_kl": 0.01}
+
+
+def generator(*names):
+    return torch.Generator().manual_seed(sum(map(ord, "".join(names))))
+
+
+def toy_sets(n=60, classes=3):
+    """Noisy one-hot images."""
+    labels = torch.arange(n) % classes
+    random = torch.Generator().manual_seed(0)
+    images = (torch.eye(classes)[labels] + 0.3 * torch.randn(n, classes, generator=random)).clamp(-1, 1)
+    return {"train": (images, labels), "test": (images[:30] * 0.9, labels[:30])}
+
+
+def toy_encoder(images):
+    return images, torch.full_like(images, 0.5)
+
+
+def evaluate_toy(sets=None, outside=None, **changes):
+    outside = {"gauss": None} if outside is None else outside
+    return evaluate(
+        toy_encoder, torch.nn.Identity(), sets or toy_sets(), outside, settings=SETTINGS, generator=generator, **changes
+    )
+
+
+def test_a_metric_is_the_same_whatever_else_is_asked_for():
+    whole = evaluate_toy(style_encoder=toy_encoder)
+    for metric in ("accuracy", "information", "attack"):
+        for split in ("train", "test"):
+            part = evaluate_toy(style_encoder=toy_encoder, metrics=(metric,), splits=(split,))
+            assert list(part) == [split] and part[split].items() <= whole[split].items()
+    assert evaluate_toy(metrics=("detection",), splits=("test",))["ood"] == whole["ood"]
+
+
+def test_figures_of_the_mean_code_stand_beside_those_of_a_sample_and_attacks_see_the_mean():
+    sampled, of_mean = evaluate_toy(), evaluate_toy(code="mean")
+    assert of_mean["train"]["mi_xt"] == sampled["train"]["mi_xt"]
+    assert of_mean["train"]["mi_xt_mean_code"] != of_mean["train"]["mi_xt"]
+    assert "mi_xt_mean_code" not in sampled["train"]
+    assert of_mean["train"]["fgsm"] != sampled["train"]["fgsm"]
+    assert of_mean["ood"] != sampled["ood"]
+    # Without noise, robust accuracy and share are tied by the accuracy of the mean code.
+    share, robust = of_mean["train"]["fgsm"]["0.1"], of_mean["train"]["fgsm_robust_accuracy"]["0.1"]
+    assert robust == pytest.approx(share * of_mean["train"]["accuracy_mean_code"])
+
+
+def test_detection_holds_the_outside_against_the_test_set():
+    sets = toy_sets()
+    same = evaluate_toy(sets, {"copy": sets["test"][0]}, code="mean")["ood"]["copy"]
+    assert same["auroc"] == pytest.approx(0.5)  # the same images on both sides, whatever the training set is
+    other = evaluate_toy(sets, {"train": sets["train"][0]}, code="mean")["ood"]["train"]
+    assert abs(other["auroc"] - 0.5) > 1e-3
+
+
+def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
+    random = torch.Generator().manual_seed(0)
+    labels = {"train": torch.arange(300) % 3, "test": torch.arange(90) % 3}
+    telling = [(torch.eye(3)[labels[name]], labels[name]) for name in labels]
+    silent = [(torch.randn(len(labels[name]), 3, generator=random), labels[name]) for name in labels]
+
+    def measure(sets):
+        return label_from_style(lambda x: (x, torch.tensor(0.1)), *sets, draw=lambda mean, std: mean, batch_size=50)
+
+    assert measure(telling) == {"style_to_label_accuracy": 1.0, "style_to_label_chance": pytest.approx(1 / 3)}
+    assert measure(silent)["style_to_label_accuracy"] < 0.5
+
+
+@pytest.mark.parametrize("change, column", [
+    ({}, "vib"), ({"model": "nib"}, "nib"), ({"hfunc": "pow", "lambda_kl": 0.001}, "squared-vib"),
+    ({"model": "nib", "hfunc": "pow", "lambda_kl": 0.001}, "squared-nib"),
+    ({"dataset": "digits"}, None), ({"lambda_kl": 0.1}, None), ({"hfunc": "pow"}, None), ({"hfunc": "exp"}, None),
+    ({"hfunc": "pow", "lambda_kl": 0.001, "hfunc_param": 2.0}, None),
+])
+def test_the_paper_s_column_stands_beside_runs_of_its_settings_only(change, column):
+    published = experiment.published_for("train_lagrangian", {**LAGRANGIAN, **change})
+    assert published == (experiment.MNIST[column] if column else None)
+
+
+def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_path):
+    digits = dataloader.load("digits", tmp_path)
+    assert experiment.load_outside(("gauss", "uniform"), digits, tmp_path, "cpu") == {"gauss": None, "uniform": None}
+
+    def stand_in(name, height):
+        split = dataloader.Split(torch.rand(500, 1, height, 8), torch.zeros(500, dtype=torch.long))
+        return dataloader.ImageDataset(name, 10, split, split, "made up", {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 8))
+        images = experiment.load_outside(("mnist",), digits, tmp_path, "cpu")["mnist"]
+        assert images.shape == (450, 64) and images.min() < -0.9  # as many as the test set has, in [-1, 1]
+        with pytest.raises(UserError, match="another data set"):
+            experiment.load_outside(("mnist",), stand_in("mnist", 8), tmp_path, "cpu")
+        patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 9))
+        with pytest.raises(UserError, match="same size"):
+            experiment.load_outside(("mnist",), digits, tmp_path, "cpu")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+torch.set_num_threads(1)  # on tensors as small as here, a second thread costs more than it gives
 REPOSITORY = Path(__file__).parent.parent
 SMALL_RUN = (  # a second on scikit-learn's digits; its test accuracy improves in each of the three epochs
     "--model=vib --lambda_kl=0.01 --dataset=digits --desc=a/b --enc_hidden_dims=[16] --learning_rate=0.01 --epochs=3"
@@ -45,9 +46,8 @@ def run_of(cwd: Path, desc: str = "a/b") -> Run:
 
 def execute(cwd: Path, script: str, *flags: str) -> Outcome:
     """`python <script> <flags>` in this process, its `if __name__ == "__main__"` included: torch is there already."""
-    out, err, argv, threads = io.StringIO(), io.StringIO(), sys.argv, torch.get_num_threads()
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = [script, *flags]
-    torch.set_num_threads(1)
     try:
         with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             runpy.run_path(str(REPOSITORY / script), run_name="__main__")
@@ -56,7 +56,6 @@ def execute(cwd: Path, script: str, *flags: str) -> Outcome:
         status = end.code or 0
     finally:
         sys.argv = argv
-        torch.set_num_threads(threads)
     return Outcome(status, out.getvalue(), err.getvalue())
 
 

@@ -2,6 +2,7 @@
 
     python evaluate.py --desc=quant/mnist/vib
     python evaluate.py --desc=quant/mnist/vib --rand_seed=1 --checkpoint=best --metrics=accuracy,attack --split=test
+    python evaluate.py --desc=quant/mnist/vib --code=mean --metrics=detection --split=test
 
 Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder. The same
 checkpoint gives the same numbers as the end of its training did. All metrics of an MNIST run take under a minute on
@@ -36,6 +37,10 @@ class Options:
         (), group="what", choices=OUTSIDE,
         help="what lies outside the distribution; [] is what the run was trained with",
     )
+    code: str = option(
+        "published", group="what", choices=("published", "sample", "mean"),
+        help="what attacks and detection see: as published for the model, a fresh sample every time, or the mean",
+    )
     data_root: str = option("STORAGE/datasets", group="where", help="where data sets lie or are put")
     device: str = option("auto", group="where", check=device_complaint, help="auto takes a GPU when there is one")
 
@@ -62,13 +67,16 @@ def main() -> None:
     data = dataloader.load(trained_with["dataset"], data_root)
     outside = load_outside(options.eval_odin_out_data or trained_with["eval_odin_out_data"], data, data_root, device)
 
+    name = f"evaluation-{path.stem}"
+    if options.code not in ("published", model.code):
+        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
     measured = evaluate_model(
         model.to(device), image_sets(data, device), outside, options=trained_with,
         metrics=options.metrics, splits=options.split,
     )
     results = saved["position"] | measured
     print(results_table(results, published_for(saved["script"], trained_with)))
-    write_merged(folder.path / f"evaluation-{path.stem}.json", results)
+    write_merged(folder.path / f"{name}.json", results)
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:

@@ -5,6 +5,7 @@ import io
 import os
 import runpy
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -116,6 +117,14 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert outcome.status == 2, outcome
     assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n"), outcome.err
     assert all(word in outcome.err for word in words), (words, outcome.err)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard():
+    """A test run that was started in the background, or by nohup, ignores some; the tests send them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

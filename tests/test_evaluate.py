@@ -124,3 +124,14 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(copy, how):
     damage(run_of(copy).last, how)
     assert_refused(evaluate(copy), "last.pt")
     assert not (run_of(copy).path / "evaluation-last.json").exists()
+
+
+def test_the_mean_code_can_be_attacked_in_place_of_a_sample_and_has_a_file_of_its_own(copy):
+    assert evaluate(copy, "--code=mean", "--metrics=accuracy,attack").status == 0
+    assert evaluate(copy, "--code=sample", "--metrics=accuracy,attack").status == 0  # as published for VIB
+    files = (run_of(copy).path / f"evaluation-last{name}.json" for name in ("-mean-code", ""))
+    of_mean, of_sample = (json.loads(file.read_text())["test"] for file in files)
+    assert of_mean["accuracy_mean_code"] == of_sample["accuracy_mean_code"]
+    robust, share = of_mean["fgsm_robust_accuracy"]["0.1"], of_mean["fgsm"]["0.1"]
+    assert robust == pytest.approx(share * of_mean["accuracy_mean_code"])  # no noise between the two
+    assert of_sample["fgsm"] != of_mean["fgsm"]

@@ -239,28 +239,28 @@ ROWS = {  # keys of evaluation.json -> their names in the table, in its order
 
 def results_table(results: dict, published: dict | None) -> str:
     """This run beside the paper, in percent and nats: one table for the sets, one for what lies outside."""
-    outside = results.get("ood", {})
-    sets = {name: results[name] for name in ("train", "test") if name in results}
-    tables = [_table(f"epoch {results['epoch']}, step {results['step']}", sets, published or {})]
-    if outside:
-        tables.append(_table("detection of", outside, (published or {}).get("ood", {})))
-    return "\n\n".join(tables)
+    published = published or {}
+    sets = {name: results[name] for name in SPLITS if results.get(name)}
+    tables = [
+        _table(f"epoch {results['epoch']}, step {results['step']}", sets, published),
+        _table("detection of", results.get("ood", {}), published.get("ood", {})),
+    ]
+    return "\n\n".join(table for table in tables if table)
 
 
-def _table(title: str, columns: dict[str, dict], published: dict[str, dict]) -> str:
-    """One column per entry of `columns`, and the paper's beside it where there is one."""
-    header, flat_columns = [title], []
+def _table(title: str, columns: dict[str, dict], published: dict[str, dict]) -> str | None:
+    """One column per entry of `columns`, and the paper's beside it where there is one; None when there is no entry."""
+    header, cells = [title], []
     for name, column in columns.items():
-        header.append(name)
-        flat_columns.append(flatten(column))
-        if name in published:
-            header.append("paper")
-            flat_columns.append(flatten(published[name]))
+        for label, values in ((name, column), ("paper", published.get(name))):
+            if values is not None:
+                header.append(label)
+                cells.append(flatten(values))
     rows = []
-    for key in dict.fromkeys(key for column in flat_columns for key in column):
+    for key in dict.fromkeys(key for column in columns.values() for key in flatten(column)):
         metric, _, epsilon = key.partition("/")
         if metric in ROWS:
             name = ROWS[metric].format(epsilon)
             scale, digits = (1, 3) if name.endswith("nats") else (100, 2)
-            rows.append([name, *(f"{scale * c[key]:.{digits}f}" if key in c else "" for c in flat_columns)])
-    return format_table(header, rows)
+            rows.append([name, *(f"{scale * column[key]:.{digits}f}" if key in column else "" for column in cells)])
+    return format_table(header, rows) if rows else None

@@ -1,7 +1,7 @@
-"""The results table of the README, made from the evaluation.json files in this folder.
+"""The results tables of the README, made from the evaluation files in this folder.
 
-    python results/table.py            prints it
-    python results/table.py --write    puts it into README.md, between its two marks
+    python results/table.py            prints them
+    python results/table.py --write    puts them into README.md, each between its two marks
     python results/table.py --collect  first copies the small files of finished runs out of STORAGE/experiments
 
 A cell is the mean ± sample standard deviation over the seeds, with the published figure in brackets. A dagger marks
@@ -22,7 +22,6 @@ from custom_pkg.tables import flatten  # noqa: E402
 from modellib.published import MNIST  # noqa: E402
 
 RESULTS = ROOT / "results"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 MODELS = {"VIB": "vib", "NIB": "nib", "squared-VIB": "squared-vib", "squared-NIB": "squared-nib"}
 KEPT = ("config.json", "evaluation.json", "evaluation-last.json", "evaluation-last-mean-code.json", "metrics.jsonl")
 ROWS = {
@@ -48,9 +47,9 @@ def collect() -> None:
                 shutil.copyfile(evaluation.parent / name, target / name)
 
 
-def runs_of(model: str) -> list[dict[str, float]]:
+def runs_of(model: str, file: str = "evaluation.json") -> list[dict[str, float]]:
     """The flat evaluations of all seeds of a model."""
-    paths = sorted((RESULTS / "quant/mnist" / model).glob("seed*/evaluation.json"))
+    paths = sorted((RESULTS / "quant/mnist" / model).glob(f"seed*/{file}"))
     return [flatten(json.loads(path.read_text())) for path in paths]
 
 
@@ -81,10 +80,29 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def with_table(readme: str) -> str:
-    """The README with the present table between its marks."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
+def detection_table() -> str:
+    """False positive rates at 95 % TPR, of sampled codes and of mean codes, against three outside sets."""
+    outside = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
+    columns = [f"{name}, {code}" for name in outside.values() for code in ("sample", "mean")]
+    lines = [f"| FPR at 95 % TPR, % | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, model in MODELS.items():
+        cells = []
+        for key in outside:
+            for file in ("evaluation-last.json", "evaluation-last-mean-code.json"):
+                values = [100 * run[f"ood/{key}/fpr_at_95_tpr"] for run in runs_of(model, file)]
+                enough = len(values) > 1
+                cells.append(f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if enough else "absent")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_tables(readme: str) -> str:
+    """The README with the present tables between their marks."""
+    for name, content in (("results", table()), ("detection", detection_table())):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = readme.split(begin)
+        readme = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+    return readme
 
 
 if __name__ == "__main__":
@@ -92,5 +110,5 @@ if __name__ == "__main__":
         collect()
     if "--write" in sys.argv:
         readme = ROOT / "README.md"
-        readme.write_text(with_table(readme.read_text()))
-    print(table())
+        readme.write_text(with_tables(readme.read_text()))
+    print(f"{table()}\n\n{detection_table()}")

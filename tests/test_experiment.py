@@ -104,3 +104,18 @@ def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_pat
         patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 9))
         with pytest.raises(UserError, match="same size"):
             experiment.load_outside(("mnist",), digits, tmp_path, "cpu")
+
+
+def test_the_table_shows_what_was_measured_beside_the_paper_s_figures_and_nothing_else():
+    results = {"epoch": 3, "step": 7, "train": {"accuracy": 0.5, "mi_xt": 2.0}, "test": {"accuracy": 0.25}}
+    lines = experiment.results_table(results, experiment.MNIST["vib"]).split("\n")
+    assert [line.split() for line in lines if "-" not in line] == [
+        ["epoch", "3,", "step", "7", "train", "paper", "test", "paper"],
+        ["accuracy,", "%", "50.00", "99.79", "25.00", "97.59"],
+        ["I(X;T),", "nats", "2.000", "3.900", "4.070"],
+    ]
+    detection = {"epoch": 3, "step": 7, "test": {}, "ood": {"gauss": {"auroc": 0.9}, "uniform": {"auroc": 0.8}}}
+    lines = experiment.results_table(detection, experiment.MNIST["vib"]).split("\n")
+    assert [line.split() for line in lines if "--" not in line] == [
+        ["detection", "of", "gauss", "paper", "uniform"], ["AUROC,", "%", "90.00", "95.70", "80.00"],
+    ]

@@ -112,3 +112,15 @@ def test_auroc_is_the_probability_that_an_inside_score_is_the_larger_ties_counti
     wins = sum((a > b) + 0.5 * (a == b) for a in inside for b in outside)
     result = detection_metrics(torch.tensor(inside), torch.tensor(outside))
     assert result["auroc"] == pytest.approx(wins / (len(inside) * len(outside)))
+
+
+def test_exact_figures_are_those_of_ten_thousand_equally_spaced_thresholds():
+    random = np.random.default_rng(0)
+    inside, outside = 0.1 + 1e-3 * random.normal(1.5, 1, 2000), 0.1 + 1e-3 * random.normal(0, 1, 2000)
+    thresholds = np.linspace(min(inside.min(), outside.min()), max(inside.max(), outside.max()), 10_000)
+    tpr = (inside[:, None] >= thresholds).mean(0)
+    fpr = (outside[:, None] >= thresholds).mean(0)
+    result = detection_metrics(torch.tensor(inside), torch.tensor(outside))
+    assert result["fpr_at_95_tpr"] == pytest.approx(fpr[tpr >= 0.95].min(), abs=2e-3)
+    assert result["auroc"] == pytest.approx(-np.sum(np.diff(fpr) * tpr[:-1]), abs=2e-3)  # the published rectangles
+    assert result["detection_error"] == pytest.approx(((1 - tpr + fpr) / 2).min(), abs=1e-3)

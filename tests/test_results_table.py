@@ -16,9 +16,9 @@ def results_table():
     return module
 
 
-def test_the_readme_shows_the_table_of_the_committed_runs(results_table):
+def test_the_readme_shows_the_tables_of_the_committed_runs(results_table):
     readme = (ROOT / "README.md").read_text()
-    assert results_table.with_table(readme) == readme
+    assert results_table.with_tables(readme) == readme
 
 
 def test_a_cell_is_mean_and_std_over_the_seeds_beside_the_paper_s_figure(results_table):

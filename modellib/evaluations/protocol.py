@@ -107,4 +107,4 @@ def evaluate(
                 images = noise_images(name, inside, generator("noise images", name))
             scores = odin(images, draw=drawing("odin", name), progress=progress(f"ODIN, {name}"))
             results["ood"][name] = detection_metrics(inside_scores, scores)
-    return results
+    return {name: result for name, result in results.items() if result}

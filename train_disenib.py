@@ -5,7 +5,7 @@
 
 20,000 steps of 10 main and 3 density-estimator updates. Prints the terms of both objectives on the way, all metrics
 every 5,000 steps (evaluation-step<N>.json), and at the end a table of them beside the published ones. On two CPU
-cores with bfloat16 instructions a run takes about an hour and a half with --precision=bf16, in fp32 about three.
+cores with bfloat16 instructions a step takes about 0.43 s with --precision=bf16 and 0.71 s in fp32.
 Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE/tensorboard/<desc>/seed<rand_seed>/.
 A run that was stopped, however it was, goes on with the same command and --resume.
 """

@@ -6,7 +6,8 @@
     python train_lagrangian.py --model=nib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-nib
 
 Each trains until the test accuracy has not improved for 10 epochs, prints losses and accuracies after every epoch,
-and at the end a table of all metrics beside the published ones. On two CPU cores that takes 5 to 8 minutes.
+and at the end a table of all metrics beside the published ones. On two CPU cores VIB takes 4.5 minutes for its 29
+epochs; the others train for up to 51.
 Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE/tensorboard/<desc>/seed<rand_seed>/.
 A run that was stopped, however it was, goes on with the same command and --resume.
 """

@@ -69,6 +69,11 @@ class RunFolder:
     def exists(self) -> bool:
         return any(path.exists() for path in (self.config, self.last_checkpoint, self.metrics))
 
+    def _lost_its_checkpoint(self) -> bool:
+        """Whether training has come further than its first checkpoint, which is made before anything is logged."""
+        logged = self.metrics.exists() and self.metrics.stat().st_size > 0
+        return logged and not self.last_checkpoint.exists() and not self.evaluation.exists()
+
     def saved_options(self) -> dict:
         """The options that the run was started with, from its config.json. Raises UserError."""
         try:
@@ -93,6 +98,11 @@ class RunFolder:
             _check_folder(place)
         if resume and not self.exists():
             raise UserError(f"nothing to resume in {self.path}: leave --resume out to start this run")
+        if resume and self._lost_its_checkpoint():
+            raise UserError(
+                f"{self.last_checkpoint} is gone, and with it what the run needs to go on: put it back, or give "
+                "--overwrite in place of --resume to start anew"
+            )
         if resume:
             saved = self.saved_options()
             different = [
@@ -146,7 +156,13 @@ class RunFolder:
             yield
 
     def _empty(self) -> None:
-        """Delete everything but the lock; config.json last, so that a run half deleted is still seen to be there."""
+        """Delete everything but the lock.
+
+        Evaluations first, so that none is taken for the new run's if this is cut short; config.json last, so that a
+        run half deleted is still seen to be there.
+        """
+        for evaluation in self.path.glob("evaluation*.json"):
+            evaluation.unlink()
         for place in (self.tensorboard, self.path):
             entries = sorted(place.iterdir(), key=lambda entry: entry == self.config) if place.is_dir() else []
             for entry in entries:

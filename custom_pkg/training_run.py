@@ -73,8 +73,6 @@ class TrainingRun:
             run_log.cut(folder, saved["logs"])
             self.log = RunLog(folder)
         else:
-            for stale in folder.path.glob("evaluation*.json"):  # of a run whose checkpoint is gone
-                stale.unlink()
             write_json(folder.config, describe_run(options, data, device))
             run_log.cut(folder, {})
             self.log = RunLog(folder)

@@ -253,13 +253,25 @@ def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished
     assert_same_end(copy, finished)
 
 
-def test_a_run_without_its_checkpoint_starts_anew_and_shows_no_evaluation_of_the_old_one(copy, finished):
+def test_a_run_that_lost_its_checkpoint_is_not_trained_from_scratch_over_its_logs(copy, finished):
     run = run_of(copy)
     run.last.unlink()
     (run.path / "evaluation.json").unlink()  # with it, the run is finished
-    (run.path / "evaluation-best.json").write_text('{"epoch": 99, "step": 99}')
-    assert train(copy, "--resume").status == 0
+    before = contents(copy)
+    assert_refused(train(copy, "--resume"), "last.pt", "--overwrite")
+    assert contents(copy) == before
+    assert train(copy, "--overwrite").status == 0
     assert_same_end(copy, finished)
+
+
+def test_overwriting_that_is_killed_leaves_no_evaluation_to_be_taken_for_the_new_run_s(copy, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    assert train(copy, "--overwrite").status == 130
+    run = run_of(copy)
+    assert list(run.path.glob("evaluation*")) == [] and (run.path / "config.json").exists()
 
 
 # Runs that exist

@@ -3,10 +3,8 @@
 The files lie where torchvision expects them. Whatever way a file came, it is used only if its hash is right.
 """
 
-import hashlib
 import struct
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,24 +13,12 @@ import numpy as np
 import torch
 from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
 
-from dataloader.files import UNFINISHED, locked, put, remove_unfinished, sha256_of
-from dataloader.image_dataset import DatasetError, ImageDataset, Split
-from dataloader.ways import gz_files_from, gz_files_in
+from dataloader.image_dataset import ImageDataset, Split
+from dataloader.known_files import KnownFiles, Way
+from dataloader.ways import gz_files_from
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to get raw IDX files.
-
-    fetch: (file names wanted, folder to work in) -> pairs of file name and raw bytes. It may yield some of
-        the files and then raise DatasetError with a short reason. What it yields is checked by the caller.
-    """
-
-    name: str
-    fetch: Callable[[Sequence[str], Path], Iterable[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -64,87 +50,8 @@ class IdxDataset:
         )
 
     def prepare(self, folder: Path, report: Callable[[str], None] = print) -> str:
-        """Make sure that `folder` holds the four files intact; returns where they came from, in plain words.
-
-        Raises DatasetError if no way gives them or the folder cannot be used.
-        """
-        try:
-            # Files that are ready need no lock, and so may lie in a folder that cannot be written.
-            if not self._unusable(folder):
-                return f"files in {folder}"
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder, lambda: report(f"{self.name}: waiting for another process to fill {folder}")):
-                remove_unfinished(folder)
-                return self._fill(folder, report)
-        except OSError as error:
-            reason = error.strerror or error
-            raise DatasetError(
-                f"{self.name}: cannot use {folder} ({reason}); choose another data root or mend this one"
-            ) from error
-
-    def _unusable(self, folder: Path) -> dict[str, str]:
-        """File name -> what is wrong with it, for those of the four that cannot be used."""
-        problems = {}
-        for name, wanted in self.sha256.items():
-            if not (folder / name).exists():
-                problems[name] = "missing"
-            elif sha256_of(folder / name) != wanted:
-                problems[name] = "damaged"
-        return problems
-
-    def _fill(self, folder: Path, report: Callable[[str], None]) -> str:
-        problems = self._unusable(folder)
-        for name, problem in problems.items():
-            if problem == "damaged":
-                report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and will be replaced")
-
-        origins = {name: f"files in {folder}" for name in self.sha256 if name not in problems}
-        failures = []
-        for way in self._ways(folder, problems):
-            wanted = [name for name in problems if name not in origins]
-            if not wanted:
-                break
-            report(f"{self.name}: trying {way.name}")
-            reasons = []
-            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as scratch:
-                try:
-                    for name, data in way.fetch(wanted, Path(scratch)):
-                        if hashlib.sha256(data).hexdigest() == self.sha256[name]:
-                            put(folder / name, data)
-                            origins[name] = way.name
-                        else:
-                            reasons.append(f"{name} has the wrong SHA-256")
-                except DatasetError as error:
-                    reasons.append(str(error))
-            if reasons:
-                failures.append(f"{way.name}: {'; '.join(reasons)}")
-                report(f"{self.name}: failed, {failures[-1]}")
-
-        lacking = {name: problem for name, problem in problems.items() if name not in origins}
-        if lacking:
-            raise DatasetError(self._all_failed(folder, lacking, failures))
-        report(f"{self.name}: {folder} is complete")
-        return _in_words(origins)
-
-    def _ways(self, folder: Path, wanted: Iterable[str]) -> list[Way]:
-        by_hand = [name for name in wanted if (folder / f"{name}.gz").exists()]
-        if not by_hand:
-            return list(self.ways)
-        # Only the .gz files that are there: that the others are not is no failure.
-        unpack = Way(f".gz files in {folder}", lambda _, scratch: gz_files_in(folder, by_hand, scratch))
-        return [unpack, *self.ways]
-
-    def _all_failed(self, folder: Path, lacking: dict[str, str], failures: Sequence[str]) -> str:
-        files = [f"  {name}  ({lacking[name]}; SHA-256 {self.sha256[name]})" for name in lacking]
-        tried = [f"  {number}. {failure}" for number, failure in enumerate(failures, start=1)]
-        return "\n".join(
-            [
-                f"{self.name}: every way to get the data failed.",
-                *tried,
-                f"To mend it by hand, put these files (as they are, or as .gz) into {folder}:",
-                *files,
-            ]
-        )
+        """Make sure that `folder` holds the four files intact, as KnownFiles.prepare does."""
+        return KnownFiles(self.name, self.sha256, self.ways).prepare(folder, report)
 
 
 def mirrors_of(torchvision_class: type[MNIST]) -> list[Way]:
@@ -159,12 +66,3 @@ def to_idx(array: np.ndarray) -> bytes:
         raise TypeError(f"an IDX file of bytes needs uint8, not {array.dtype}")
     header = struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape)
     return header + array.tobytes()
-
-
-def _in_words(origins: dict[str, str]) -> str:
-    by_origin: dict[str, list[str]] = {}
-    for name, origin in origins.items():
-        by_origin.setdefault(origin, []).append(name)
-    if len(by_origin) == 1:
-        return next(iter(by_origin))
-    return "; ".join(f"{origin} ({', '.join(names)})" for origin, names in by_origin.items())

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from dataloader.factors import Factors
+
 
 class DatasetError(Exception):
     """A data set cannot be had. The message says what is wrong, where, and how to mend it."""
@@ -15,10 +17,13 @@ class Split:
 
     images: (N, C, H, W) float32 in [0, 1]
     labels: (N,) int64
+    factors: (N, F) int64, what each image is made of, where the data set knows; the images are then ordered class by
+        class, with the same styles in the same order in every class
     """
 
     images: Tensor
     labels: Tensor
+    factors: Tensor | None = None
 
     def flat(self) -> Tensor:
         """The images as rows for fully connected networks: (N, C*H*W) float32 in [-1, 1]."""
@@ -31,6 +36,7 @@ class ImageDataset:
 
     source: where the files came from, in plain words
     sha256: file (or array) name -> SHA-256 of the raw bytes the images and labels were made from
+    factors: what the images are made of, where that is known
     """
 
     name: str
@@ -39,6 +45,7 @@ class ImageDataset:
     test: Split
     source: str
     sha256: dict[str, str]
+    factors: Factors | None = None
 
     def record(self) -> dict:
         """What config.json and the checkpoints keep of it."""

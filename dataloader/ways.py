@@ -1,8 +1,9 @@
-"""Ways to get .gz-packed raw files that more than one data set uses: a folder and a web server."""
+"""Ways to get files that more than one data set uses: from a folder and from a web server."""
 
 import http.client
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from dataloader.files import gunzip
 from dataloader.image_dataset import DatasetError
 
-MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB
+MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB, the archive of dSprites 26 MB
 
 
 def gz_files_in(folder: Path, names: Sequence[str], scratch: Path) -> Iterator[tuple[str, bytes]]:
@@ -43,19 +44,39 @@ def gz_files_from(
     """
     for name in names:
         packed = scratch / f"{name}.gz"
+        download(f"{mirror}{name}.gz", packed, timeout)
         try:
-            _download(f"{mirror}{name}.gz", packed, timeout)
             data = gunzip(packed, MAX_RAW_BYTES)
-        except urllib.error.HTTPError as error:  # first: it is an URLError, which is an OSError
-            raise DatasetError(f"{name}.gz: HTTP {error.code} {error.reason}") from error
-        except urllib.error.URLError as error:
-            raise DatasetError(f"{name}.gz: {error.reason}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             raise DatasetError(f"{name}.gz: {error}") from error
         yield name, data
 
 
-def _download(url: str, path: Path, timeout: float, longest: float = 600) -> None:
+def files_from(
+    mirror: str, max_bytes: int, names: Sequence[str], scratch: Path, timeout: float = 10
+) -> Iterator[tuple[str, bytes]]:
+    """Download files as they are, none larger than `max_bytes`; otherwise like gz_files_from."""
+    for name in names:
+        download(f"{mirror}{urllib.parse.quote(name)}", scratch / name, timeout, max_bytes)
+        yield name, (scratch / name).read_bytes()
+
+
+def download(url: str, path: Path, timeout: float = 10, max_bytes: int = MAX_RAW_BYTES) -> None:
+    """Download a file, of at most max_bytes; a silence of `timeout` seconds ends it.
+
+    Raises DatasetError with a short reason; what has come by then is left at `path`.
+    """
+    try:
+        _stream(url, path, timeout, max_bytes)
+    except urllib.error.HTTPError as error:  # first: it is an URLError, which is an OSError
+        raise DatasetError(f"{path.name}: HTTP {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise DatasetError(f"{path.name}: {error.reason}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise DatasetError(f"{path.name}: {error}") from error
+
+
+def _stream(url: str, path: Path, timeout: float, max_bytes: int, longest: float = 600) -> None:
     give_up = time.monotonic() + longest  # `timeout` alone lets a server drip a byte at a time for ever
     with urllib.request.urlopen(url, timeout=timeout) as response, path.open("wb") as file:
         total = int(response.headers.get("Content-Length", 0)) or None
@@ -64,7 +85,7 @@ def _download(url: str, path: Path, timeout: float, longest: float = 600) -> Non
             while chunk := response.read(2**16):
                 file.write(chunk)
                 bar.update(len(chunk))
-                if file.tell() > MAX_RAW_BYTES:
-                    raise ValueError("larger than any file of this data set")
+                if file.tell() > max_bytes:
+                    raise ValueError("larger than any file of these data sets")
                 if time.monotonic() > give_up:
                     raise ValueError(f"not there after {longest:.0f} s")

@@ -1,12 +1,15 @@
 """Running the scripts on tiny data, and reading what a run has left on disk."""
 
 import contextlib
+import http.server
 import io
 import os
 import runpy
 import shutil
 import signal
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,3 +142,22 @@ def finished(tmp_path_factory) -> Path:
 def copy(finished, tmp_path) -> Path:
     """A working directory with a finished run of its own, to be changed."""
     return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A web server on this machine: (its address, the folder it serves)."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/", folder
+        server.shutdown()
+        thread.join()

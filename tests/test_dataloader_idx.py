@@ -2,11 +2,9 @@
 
 import gzip
 import hashlib
-import http.server
 import multiprocessing
 import socket
 import struct
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -276,25 +274,6 @@ def test_a_killed_process_leaves_nothing_that_blocks_or_spoils_the_next(tmp_path
     assert list(folder.glob(f"{files.UNFINISHED}*"))  # it died at work
     tiny(good=good).prepare(folder, print)
     assert_intact(folder)
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """A web server on this machine: (its address, the folder it serves)."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    folder = tmp_path / "served"
-    folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", folder
-        server.shutdown()
-        thread.join()
 
 
 def test_files_are_downloaded_from_a_mirror_without_noise(tmp_path, raw, mirror, capsys):

@@ -1,0 +1,126 @@
+"""Files with known SHA-256s and several ways to get them into a folder.
+
+Whatever way a file came, it is used only if its hash is right.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataloader.files import UNFINISHED, locked, put, remove_unfinished, sha256_of
+from dataloader.image_dataset import DatasetError
+from dataloader.ways import gz_files_in
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to get raw files.
+
+    fetch: (file names wanted, folder to work in) -> pairs of file name and raw bytes. It may yield some of
+        the files and then raise DatasetError with a short reason. What it yields is checked by the caller.
+    """
+
+    name: str
+    fetch: Callable[[Sequence[str], Path], Iterable[tuple[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class KnownFiles:
+    """The files of a data set: `name` is the data set's, `sha256` maps the names of its files to hashes."""
+
+    name: str
+    sha256: dict[str, str]
+    ways: tuple[Way, ...]
+
+    def prepare(self, folder: Path, report: Callable[[str], None] = print) -> str:
+        """Make sure that `folder` holds the files intact; returns where they came from, in plain words.
+
+        Raises DatasetError if no way gives them or the folder cannot be used.
+        """
+        try:
+            # Files that are ready need no lock, and so may lie in a folder that cannot be written.
+            problems = self._unusable(folder)
+            if not problems:
+                return f"files in {folder}"
+            for name in (name for name in problems if problems[name] == "damaged"):
+                report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and must be replaced")
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder, lambda: report(f"{self.name}: waiting for another process to fill {folder}")):
+                remove_unfinished(folder)
+                return self._fill(folder, report)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DatasetError(
+                f"{self.name}: cannot use {folder} ({reason}); choose another data root or mend this one"
+            ) from error
+
+    def _unusable(self, folder: Path) -> dict[str, str]:
+        """File name -> what is wrong with it, for those that cannot be used."""
+        problems = {}
+        for name, wanted in self.sha256.items():
+            if not (folder / name).exists():
+                problems[name] = "missing"
+            elif sha256_of(folder / name) != wanted:
+                problems[name] = "damaged"
+        return problems
+
+    def _fill(self, folder: Path, report: Callable[[str], None]) -> str:
+        problems = self._unusable(folder)
+        origins = {name: f"files in {folder}" for name in self.sha256 if name not in problems}
+        failures = []
+        for way in self._ways(folder, problems):
+            wanted = [name for name in problems if name not in origins]
+            if not wanted:
+                break
+            report(f"{self.name}: trying {way.name}")
+            reasons = []
+            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as scratch:
+                try:
+                    for name, data in way.fetch(wanted, Path(scratch)):
+                        if hashlib.sha256(data).hexdigest() == self.sha256[name]:
+                            put(folder / name, data)
+                            origins[name] = way.name
+                        else:
+                            reasons.append(f"{name} has the wrong SHA-256")
+                except DatasetError as error:
+                    reasons.append(str(error))
+            if reasons:
+                failures.append(f"{way.name}: {'; '.join(reasons)}")
+                report(f"{self.name}: failed, {failures[-1]}")
+
+        lacking = {name: problem for name, problem in problems.items() if name not in origins}
+        if lacking:
+            raise DatasetError(self._all_failed(folder, lacking, failures))
+        report(f"{self.name}: {folder} is complete")
+        return _in_words(origins)
+
+    def _ways(self, folder: Path, wanted: Iterable[str]) -> list[Way]:
+        by_hand = [name for name in wanted if (folder / f"{name}.gz").exists()]
+        if not by_hand:
+            return list(self.ways)
+        # Only the .gz files that are there: that the others are not is no failure.
+        unpack = Way(f".gz files in {folder}", lambda _, scratch: gz_files_in(folder, by_hand, scratch))
+        return [unpack, *self.ways]
+
+    def _all_failed(self, folder: Path, lacking: dict[str, str], failures: Sequence[str]) -> str:
+        files = [f"  {name}  ({lacking[name]}; SHA-256 {self.sha256[name]})" for name in lacking]
+        tried = [f"  {number}. {failure}" for number, failure in enumerate(failures, start=1)]
+        return "\n".join(
+            [
+                f"{self.name}: every way to get the data failed.",
+                *tried,
+                f"To mend it by hand, put these files (as they are, or as .gz) into {folder}:",
+                *files,
+            ]
+        )
+
+
+def _in_words(origins: dict[str, str]) -> str:
+    by_origin: dict[str, list[str]] = {}
+    for name, origin in origins.items():
+        by_origin.setdefault(origin, []).append(name)
+    if len(by_origin) == 1:
+        return next(iter(by_origin))
+    return "; ".join(f"{origin} ({', '.join(names)})" for origin, names in by_origin.items())

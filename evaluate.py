@@ -22,8 +22,12 @@ from custom_pkg.files import write_json
 from custom_pkg.options import option
 from custom_pkg.run_folder import RunFolder, desc_complaint
 from custom_pkg.run_options import seed_complaint
-from experiment import OUTSIDE, evaluate_model, image_sets, load_outside, model_of, published_for, results_table
-from modellib.evaluations.protocol import METRICS, SPLITS
+from experiments.options import OUTSIDE
+from experiments.registry import EXPERIMENTS, model_of
+from experiments.results import published_for, results_table
+from modellib.evaluations.protocol import SPLITS
+
+METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,9 @@ class Options:
     desc: str = option(group="which run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
     rand_seed: int = option(0, group="which run", check=seed_complaint, help="the run's seed")
     checkpoint: str = option("last", group="which run", help="last (as published), best, or the path of a checkpoint")
-    metrics: tuple[str, ...] = option(METRICS, group="what", choices=METRICS, help="which metrics")
+    metrics: tuple[str, ...] = option(
+        ("all",), group="what", choices=("all", *METRICS), help="which metrics: all that the model has, or some"
+    )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
     eval_odin_out_data: tuple[str, ...] = option(
         (), group="what", choices=OUTSIDE,
@@ -63,16 +69,19 @@ def main() -> None:
         raise UserError(
             f"{path} is of another run: give --desc={trained_with['desc']} --rand_seed={trained_with['rand_seed']}"
         )
-    data_root = Path(options.data_root)
-    data = dataloader.load(trained_with["dataset"], data_root)
-    outside = load_outside(options.eval_odin_out_data or trained_with["eval_odin_out_data"], data, data_root, device)
+    experiment = EXPERIMENTS[saved["script"]]
+    metrics = experiment.metrics if "all" in options.metrics else options.metrics
+    if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
+        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
+    if options.eval_odin_out_data and "detection" in experiment.metrics:
+        trained_with = {**trained_with, "eval_odin_out_data": options.eval_odin_out_data}
+    loaded = experiment.load(trained_with, Path(options.data_root), device)
 
     name = f"evaluation-{path.stem}"
     if options.code not in ("published", model.code):
         model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
-    measured = evaluate_model(
-        model.to(device), image_sets(data, device), outside, options=trained_with,
-        metrics=options.metrics, splits=options.split,
+    measured = experiment.evaluate(
+        model.to(device), loaded, options=trained_with, metrics=metrics, splits=options.split
     )
     results = saved["position"] | measured
     print(results_table(results, published_for(saved["script"], trained_with)))

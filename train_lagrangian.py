@@ -29,16 +29,9 @@ from custom_pkg.randomness import generator
 from custom_pkg.run_options import RunOptions
 from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from experiment import (
-    EvaluationOptions,
-    Start,
-    evaluate_model,
-    introduction,
-    lagrangian_model,
-    published_for,
-    results_table,
-    start_training,
-)
+from experiments.options import EvaluationOptions
+from experiments.results import published_for, results_table
+from experiments.start import Start, introduction, start_training
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 
@@ -104,9 +97,11 @@ def main() -> None:
 
 def train(options: Options, start: Start) -> None:
     settings, seed, device = opt.to_dict(options), options.rand_seed, start.device
-    images, labels = start.sets["train"]
+    sets = start.loaded.sets
+    images, labels = sets["train"]
 
-    model, networks = lagrangian_model(start.data.record(), settings)
+    data = start.loaded.data.record()
+    model, networks = start.experiment.build(data, settings)
     model.to(device)
     parameters = [parameter for network in networks for parameter in network.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.5, 0.999), fused=True)
@@ -118,7 +113,7 @@ def train(options: Options, start: Start) -> None:
     losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
     progress = LagrangianProgress()
     training = TrainingRun(
-        start.folder, start.stop, script=SCRIPT, options=settings, data=start.data.record(), device=device,
+        start.folder, start.stop, script=SCRIPT, options=settings, data=data, device=device,
         parts={**networks._asdict(), "optimizer": optimizer, "batches": batches}, generators={"noise": noise},
         losses={"losses": losses}, progress=progress, resume=options.resume,
         position=lambda: {"epoch": progress.epoch, "step": losses.step},
@@ -142,9 +137,9 @@ def train(options: Options, start: Start) -> None:
         progress.epoch += 1
         metrics = {f"train/{name}": value for name, value in losses.means().items()}
         metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
-        for split in start.sets:
+        for split in sets:
             result = accuracy(
-                *networks, *start.sets[split], batch_size=options.eval_batch_size,
+                *networks, *sets[split], batch_size=options.eval_batch_size,
                 generator=generator(seed, "accuracy", split, progress.epoch, device=device),
                 progress=partial(bar, what=f"accuracy, {split} set", unit="batch"),
             )
@@ -163,7 +158,7 @@ def train(options: Options, start: Start) -> None:
         training.end_if_asked()
 
     results = training.final_evaluation(
-        lambda: evaluate_model(model, start.sets, start.outside, options=settings)
+        partial(start.experiment.evaluate, model, start.loaded, options=settings)
     )
     training.log.say(results_table(results, published_for(SCRIPT, settings)))
     training.log.close()

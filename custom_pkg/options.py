@@ -11,6 +11,7 @@ int or float; a tuple is written `[1024,1024]` or `1024,1024`, and `[]` is the e
 import argparse
 import dataclasses
 import difflib
+import inspect
 import math
 import typing
 from collections.abc import Callable, Sequence
@@ -40,6 +41,11 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def with_default(cls, name: str, default):
+    """The option `name` of another options class, with a default of its own."""
+    return dataclasses.field(default=default, metadata=cls.__dataclass_fields__[name].metadata)
+
+
 def positive(value) -> str | None:
     return None if value > 0 else "must be greater than 0"
 
@@ -62,7 +68,7 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
         usage="%(prog)s --option=value ...", description=description, allow_abbrev=False, formatter_class=_HelpFormatter
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in sorted(fields(cls), key=lambda field: field.name not in cls.__annotations__):  # inherited ones last
+    for field in sorted(fields(cls), key=lambda field: _inherited_from_afar(cls, field.name)):
         group = groups.setdefault(field.metadata["group"], parser.add_argument_group(field.metadata["group"]))
         group.add_argument(f"--{field.name}", **_argument(cls, field))
     given, unknown = parser.parse_known_args(argv)
@@ -88,6 +94,11 @@ def to_dict(options) -> dict:
         for name, value in asdict(options).items()
         if name not in ONCE
     }
+
+
+def _inherited_from_afar(cls, name: str) -> int:
+    """How many classes stand before the one that declares an option: the help shows the nearest first."""
+    return next(depth for depth, base in enumerate(cls.__mro__) if name in inspect.get_annotations(base))
 
 
 def _argument(cls, field) -> dict:

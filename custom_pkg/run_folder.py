@@ -63,6 +63,10 @@ class RunFolder:
     def best_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "best.pt"
 
+    @property
+    def pictures(self) -> Path:
+        return self.path / "disentangling"
+
     def step_checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step{step}.pt"
 

@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import scalar, text
+from tensorboardX.summary import image, scalar, text
 from tqdm import tqdm
 
 from custom_pkg.files import sync
@@ -47,10 +48,16 @@ class RunLog:
         self._metrics.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
         for name, value in values.items():
             self._write(scalar(name, value), step)
+        self._metrics.flush()  # for who watches; what a checkpoint counts on is flushed to the disk by `lengths`
+        self._events.flush()
 
     def text(self, name: str, content: str) -> None:
         """Put a text (markdown) into TensorBoard."""
         self._write(text(name, content), 0)
+
+    def picture(self, name: str, pixels: np.ndarray, *, step: int) -> None:
+        """Put a picture (H, W, 3) uint8 into TensorBoard."""
+        self._write(image(name, pixels, dataformats="HWC"), step)
 
     def _write(self, summary, step: int) -> None:
         self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))

@@ -3,7 +3,8 @@
 The objective maximises I(T;Y) and I(X;S,Y), and minimises I(S;T): what of the image is not its label goes into S, so
 T keeps the label alone and compresses to the most without losing accuracy. Here it stands as three functions:
 `main_objective` (encoders, decoder, reconstructor), `estimator_objective` (the density estimator that makes I(S;T)
-something to descend), and `clustered`, which the estimator's independent pairs are drawn around.
+something to descend), and `clustered`, which the estimator's independent pairs are drawn around. The convolutional
+models take one noise draw per image and do not cluster; that of MNIST adds a discriminator.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modellib.conv_networks import Architecture, ConvEncoder, ConvReconstructor, initialise_normal
 from modellib.gaussians import sample
 from modellib.networks import DensityEstimator, Reconstructor, initialise_xavier, mlp, normalise_spectrally
 
 Autocast = Callable[[], AbstractContextManager]
+RECONSTRUCTED, REAL = 0, 1  # a discriminator's classes
 
 
 class Networks(NamedTuple):
@@ -48,6 +51,7 @@ class Settings:
     lambda_wall: float
     lambda_est: float
     lambda_est_zc: float
+    lambda_disc: float = 0.0  # of a discriminator, where there is one
 
 
 def build_networks(
@@ -75,8 +79,35 @@ def build_networks(
     return networks
 
 
-MAIN_TERMS = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "largest_code")
+def build_conv_networks(
+    in_channels: int,
+    n_classes: int,
+    architecture: Architecture,
+    *,
+    style_dim: int,
+    class_dim: int,
+    generator: torch.Generator,
+) -> Networks:
+    """The convolutional networks, freshly initialised."""
+
+    def encoder(code_dim: int) -> ConvEncoder:
+        return ConvEncoder(in_channels, architecture.encoder, architecture.flat_dim, code_dim)
+
+    networks = Networks(
+        style_encoder=encoder(style_dim),
+        class_encoder=encoder(class_dim),
+        decoder=nn.Linear(class_dim, n_classes, bias=False),
+        reconstructor=ConvReconstructor(style_dim, n_classes, class_dim, architecture.reconstructor, generator),
+        density_estimator=DensityEstimator(style_dim, class_dim),
+    )
+    for network in networks:
+        initialise_normal(network, generator)
+    return networks
+
+
+MAIN_TERMS = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "loss_disc", "largest_code")
 ESTIMATOR_TERMS = ("loss_real", "loss_fake", "loss_zc", "output_real", "output_fake")
+DISCRIMINATOR_TERMS = ("disc_loss", "disc_accuracy", "disc_moved")
 
 
 def main_objective(
@@ -86,13 +117,15 @@ def main_objective(
     settings: Settings,
     *,
     moving: str | None,
+    discriminator: nn.Module | None = None,
     autocast: Autocast = nullcontext,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The loss that encoders, decoder and reconstructor descend, and its terms MAIN_TERMS (5,), detached.
+    """The loss that encoders, decoder and reconstructor descend, and its terms MAIN_TERMS (6,), detached.
 
     images (B, ...), labels (B,). moving: which encoder the estimator's term moves in this update, "style" or "class";
-    None leaves the term out (before est_thr). autocast: the context for the large networks' forward passes.
+    None leaves the term out (before est_thr). discriminator: judges reconstructions, None leaves its term out.
+    autocast: the context for the large networks' forward passes.
     """
     with autocast():
         style_mean = networks.style_encoder(images).float()
@@ -107,8 +140,8 @@ def main_objective(
     style_code = draws(style_mean, settings.style_std, settings.n_samples, generator)  # (K B, style_dim)
     with autocast():
         reconstruction = networks.reconstructor(style_code, many_labels).float()  # (K B, ...)
-    reconstruction = reconstruction.unflatten(0, (settings.n_samples, -1))  # (K, B, ...)
-    loss_rec = F.mse_loss(reconstruction, images.expand_as(reconstruction))
+    by_sample = reconstruction.unflatten(0, (settings.n_samples, -1))  # (K, B, ...)
+    loss_rec = F.mse_loss(by_sample, images.expand_as(by_sample))
 
     # A wall around the codes, for their stds are fixed: without it, distance would buy information.
     beyond = torch.cat((style_mean, class_mean), 1).abs() - settings.emb_radius
@@ -125,8 +158,17 @@ def main_objective(
             draws(class_pair, settings.est_class_std, settings.n_samples, generator),
         ).mean()
         loss = loss + settings.lambda_est * loss_est
+
+    # Against blurry pictures: reconstructions shall look real.
+    loss_disc = torch.zeros_like(loss)
+    if discriminator is not None:
+        with autocast():
+            verdict = discriminator(reconstruction).float()
+        loss_disc = F.cross_entropy(verdict, torch.full_like(many_labels, REAL))
+        loss = loss + settings.lambda_disc * loss_disc
+
     largest_code = beyond.max() + settings.emb_radius
-    return loss, torch.stack((loss_dec, loss_rec, loss_wall, loss_est, largest_code)).detach()
+    return loss, torch.stack((loss_dec, loss_rec, loss_wall, loss_est, loss_disc, largest_code)).detach()
 
 
 def estimator_objective(
@@ -140,8 +182,8 @@ def estimator_objective(
 ) -> tuple[Tensor, Tensor]:
     """The least-squares loss that the density estimator descends, and its terms ESTIMATOR_TERMS (5,), detached.
 
-    style_mean (B, style_dim), class_mean (B, class_dim): of one batch, without gradient. cluster: `clustered`, or the
-    identity for the convolutional models.
+    style_mean (B, style_dim), class_mean (B, class_dim): of one batch, without gradient. cluster: `clustered`, or
+    `unclustered` for the convolutional models.
     """
     k = settings.n_samples
     # Drawn together: fake, for what the encoders make is to become independent. (K B, dim)
@@ -171,15 +213,18 @@ def main_update(
     settings: Settings,
     *,
     moving: str | None,
+    discriminator: nn.Module | None = None,
     autocast: Autocast,
     generator: torch.Generator,
 ) -> Tensor:
-    """One forward and one backward pass, one step of `optimizer`. Returns MAIN_TERMS (5,). As `main_objective`."""
+    """One forward and one backward pass, one step of `optimizer`. Returns MAIN_TERMS (6,). As `main_objective`."""
     loss, terms = main_objective(
-        networks, images, labels, settings, moving=moving, autocast=autocast, generator=generator
+        networks, images, labels, settings,
+        moving=moving, discriminator=discriminator, autocast=autocast, generator=generator,
     )
     optimizer.zero_grad()
-    loss.backward(inputs=networks.main_parameters())  # the estimator passes the gradient on and keeps none
+    # Estimator and discriminator pass the gradient on and keep none.
+    loss.backward(inputs=networks.main_parameters())
     optimizer.step()
     return terms
 
@@ -207,10 +252,48 @@ def estimator_update(
     return terms
 
 
+def discriminator_update(
+    networks: Networks,
+    discriminator: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    settings: Settings,
+    *,
+    limit_acc: float,
+    autocast: Autocast,
+    generator: torch.Generator,
+) -> Tensor:
+    """One step of the discriminator's `optimizer`, unless it is right in a share `limit_acc` of its verdicts.
+
+    images (B, ...) are real, their reconstructions from noisy style codes and labels (B,) are not. Returns
+    DISCRIMINATOR_TERMS (3,).
+    """
+    with torch.no_grad(), autocast():
+        style_code = sample(networks.style_encoder(images).float(), settings.style_std, generator)
+        reconstruction = networks.reconstructor(style_code, labels).float()
+    with autocast():
+        verdict = discriminator(torch.cat((images, reconstruction))).float()  # (2 B, 2)
+    truth = torch.cat((torch.full_like(labels, REAL), torch.full_like(labels, RECONSTRUCTED)))
+    loss = sum(F.cross_entropy(*half) for half in zip(verdict.chunk(2), truth.chunk(2), strict=True))
+    accuracy = (verdict.argmax(1) == truth).float().mean()
+    moves = bool(accuracy < limit_acc)
+    if moves:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return torch.stack((loss.detach(), accuracy, accuracy.new_tensor(moves)))
+
+
 def clustered(mean: Tensor, radius: float) -> Tensor:
     """Each mean (B, D) replaced by the average of those whose mean absolute difference to it is below `radius`."""
     near = (torch.cdist(mean, mean, p=1) / mean.shape[1] < radius).to(mean.dtype)  # (B, B), the diagonal included
     return near @ mean / near.sum(1, keepdim=True)
+
+
+def unclustered(mean: Tensor, radius: float) -> Tensor:
+    """The means as they are: the convolutional models do not cluster."""
+    return mean
 
 
 def draws(mean: Tensor, std: float, n_samples: int, generator: torch.Generator) -> Tensor:

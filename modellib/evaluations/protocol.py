@@ -22,12 +22,12 @@ NOISES = ("gauss", "uniform")
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """All images are in [-1, 1]. The published values are those of the scripts' options."""
+    """The published settings; steps are for images in [-1, 1]."""
 
     batch_size: int
-    attack_epsilons: Sequence[float]
-    odin_temperature: float
-    odin_epsilon: float
+    attack_epsilons: Sequence[float] = (0.1, 0.2, 0.3)
+    odin_temperature: float = 1000.0
+    odin_epsilon: float = 0.0014
 
 
 def evaluate(

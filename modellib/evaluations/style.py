@@ -1,11 +1,8 @@
 """What the style code S says: about the image, I(X;S), and, unwanted, about the label."""
 
-import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from modellib.evaluations.code_content import readable
 from modellib.evaluations.common import Draw, Encoder, Progress, encode
 from modellib.evaluations.mutual_information import mutual_information_xt
 
@@ -31,10 +28,5 @@ def label_from_style(
 
     train, test: images (N, ...), labels (N,). `style_to_label_chance` is the share of the commonest test label.
     """
-    codes = [draw(*encode(style_encoder, images, batch_size=batch_size)).cpu().numpy() for images, _ in (train, test)]
-    labels = [labels.cpu().numpy() for _, labels in (train, test)]
-    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(codes[0], labels[0])
-    return {
-        "style_to_label_accuracy": float(regression.score(codes[1], labels[1])),
-        "style_to_label_chance": float(torch.bincount(test[1]).max()) / len(labels[1]),
-    }
+    codes = [draw(*encode(style_encoder, images, batch_size=batch_size)) for images, _ in (train, test)]
+    return readable("style_to_label", codes[0], train[1], codes[1], test[1])

@@ -1,0 +1,192 @@
+"""The training loop of the four DisenIB scripts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from custom_pkg import options as opt
+from custom_pkg.files import link_atomically, write_json
+from custom_pkg.loss_history import LossHistory
+from custom_pkg.precision import autocast_for, bf16_is_slow, check_compiler
+from custom_pkg.progress import bar
+from custom_pkg.randomness import generator
+from custom_pkg.tables import flatten
+from custom_pkg.training_run import Progress, TrainingRun
+from dataloader.batches import ShuffledBatches
+from experiments.disentangling import Pictures
+from experiments.options import DisenIBOptions
+from experiments.results import published_for, results_table
+from experiments.start import Start, introduction, start_training
+from modellib import disenib
+
+
+@dataclass
+class DisenIBProgress(Progress):
+    step: int = 0
+    evaluated: int = 0  # the step of the last evaluation
+    style_encoder_moves: int = 0  # main updates in which the I(S;T) term moved it
+    class_encoder_moves: int = 0
+
+
+def run_disenib(script: str, options: DisenIBOptions, **variation) -> None:
+    """Start the training of a script (its name, without .py). variation: what `train_disenib` takes by keyword."""
+    if options.compile:
+        check_compiler()
+    start_training(script, options, partial(train_disenib, **variation))
+
+
+def train_disenib(
+    options: DisenIBOptions,
+    start: Start,
+    *,
+    cluster: Callable[[Tensor, float], Tensor],
+    discriminator: nn.Module | None = None,
+    with_pictures: bool = False,
+) -> None:
+    """Train to the end, from wherever the run stands, and evaluate.
+
+    cluster: see `disenib.estimator_objective`. discriminator: one that is trained beside, for the options that
+    train_disenib_mnist.py has. with_pictures: draw swaps every freq_step_eval steps and at the end.
+    """
+    settings, seed, device = opt.to_dict(options), options.rand_seed, start.device
+    data = start.loaded.data.record()
+    images, labels = start.loaded.sets["train"]
+    model, networks = start.experiment.build(data, settings)
+    model.to(device)
+    judges = {} if discriminator is None else {"discriminator": discriminator}
+    for network in (*networks, *judges.values()):
+        network.to(device)
+        if options.compile:
+            network.compile()
+    autocast = autocast_for(options.precision, device)
+    objective = disenib.Settings(
+        **{field.name: settings[field.name] for field in fields(disenib.Settings) if field.name in settings}
+    )
+    adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
+    optimizers = {
+        "main_optimizer": torch.optim.Adam(networks.main_parameters(), **adam),
+        "est_optimizer": torch.optim.Adam(networks.density_estimator.parameters(), **adam),
+        **{f"{name}_optimizer": torch.optim.Adam(judge.parameters(), **adam) for name, judge in judges.items()},
+    }
+    main_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "main batches"), device)
+    est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
+    main_stream, est_stream = main_batches.endless(), est_batches.endless()
+    noise = generator(seed, "noise", device=device)
+    window = options.freq_step_log
+    histories = {
+        "main_losses": LossHistory(disenib.MAIN_TERMS, window * options.n_times_main, device, "main update"),
+        "est_losses": LossHistory(disenib.ESTIMATOR_TERMS, window * options.n_times_est, device, "estimator update"),
+    }
+    if judges:
+        histories["disc_losses"] = LossHistory(disenib.DISCRIMINATOR_TERMS, window, device, "discriminator update")
+    progress = DisenIBProgress()
+    training = TrainingRun(
+        start.folder, start.stop, script=start.script, options=settings, data=data, device=device,
+        parts={
+            **networks._asdict(), **judges, **optimizers, "main_batches": main_batches, "est_batches": est_batches,
+        },
+        generators={"noise": noise}, losses=histories, progress=progress,
+        resume=options.resume, position=lambda: {"epoch": progress.epoch, "step": progress.step},
+    )
+    what = f"DisenIB, {options.precision}, seed {seed}"
+    training.log.say(introduction(what, start, progress.step))
+    if options.precision == "bf16" and bf16_is_slow(device):
+        training.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
+    pictures = Pictures(model, start.loaded, start.folder, seed=seed) if with_pictures else None
+    evaluate = partial(start.experiment.evaluate, model, start.loaded, options=settings)
+    published = published_for(start.script, settings)
+    main_update = partial(disenib.main_update, networks, optimizers["main_optimizer"])
+    common = {"autocast": autocast, "generator": noise}
+
+    steps = range(progress.step, options.steps)
+    for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):
+        if step % options.freq_step_eval_quant == 0 and step > progress.evaluated:
+            training.save()
+            link_atomically(start.folder.last_checkpoint, start.folder.step_checkpoint(step))
+            metrics = training.interruptible(evaluate)
+            training.log.scalars(flatten({"eval": metrics}), **training.position())
+            results = training.position() | metrics
+            write_json(start.folder.path / f"evaluation-step{step}.json", results)
+            training.log.say(results_table(results, published))
+            progress.evaluated = step
+            training.save()
+
+        judge = discriminator if judges and step >= options.disc_thr else None
+        for _ in range(options.n_times_main):
+            moving = None
+            if step >= options.est_thr:
+                since_threshold = histories["main_losses"].step - options.est_thr * options.n_times_main
+                moving = disenib.moving_encoder(since_threshold, options.est_style_optimize)
+                progress.style_encoder_moves += moving == "style"
+                progress.class_encoder_moves += moving == "class"
+            index = next(main_stream)
+            histories["main_losses"].add(main_update(
+                images[index], labels[index], objective, moving=moving, discriminator=judge, **common
+            ))
+        for _ in range(options.n_times_est):
+            histories["est_losses"].add(disenib.estimator_update(
+                networks, optimizers["est_optimizer"], images[next(est_stream)], objective, cluster=cluster, **common
+            ))
+        if judges:
+            index = next(main_stream)
+            histories["disc_losses"].add(disenib.discriminator_update(
+                networks, discriminator, optimizers["discriminator_optimizer"], images[index], labels[index], objective,
+                limit_acc=options.disc_limit_acc, **common,
+            ))
+        progress.step = step + 1
+        progress.epoch = progress.step * (options.n_times_main + len(judges)) // main_batches.per_pass
+
+        if progress.step % options.freq_step_log == 0:
+            scalars = {}
+            for losses in histories.values():
+                losses.check_finite(start.folder.last_checkpoint)
+                scalars |= losses.means()
+                losses.clear()
+            if not judges:
+                del scalars["loss_disc"]
+            scalars |= {name: getattr(progress, name) for name in ("style_encoder_moves", "class_encoder_moves")}
+            training.log.scalars(flatten({"train": scalars}), **training.position())
+            if progress.step % options.freq_step_chkpt < options.freq_step_log:  # about as often as a checkpoint
+                training.log.say(step_line(scalars, progress))
+                for warning in warnings(scalars, options, progress.step):
+                    training.log.say(f"warning: {warning}")
+        if pictures and progress.step % options.freq_step_eval == 0:
+            pictures.on_the_way(training.log, progress.step)
+        if progress.step % options.freq_step_chkpt == 0:
+            training.save()
+        training.end_if_asked()
+
+    if not progress.finished:
+        progress.finished = True
+        if pictures:
+            pictures.at_the_end(training.log, progress.step)
+        training.save()
+    results = training.final_evaluation(evaluate)
+    training.log.say(results_table(results, published))
+    training.log.close()
+
+
+def step_line(scalars: dict[str, float], progress: DisenIBProgress) -> str:
+    names = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "output_real", "output_fake", "disc_accuracy")
+    shown = "  ".join(f"{name.removeprefix('loss_')} {scalars[name]:.4f}" for name in names if name in scalars)
+    return f"step {progress.step:6d}  {shown}  {progress.seconds:8.0f} s"
+
+
+def warnings(scalars: dict[str, float], options: DisenIBOptions, step: int) -> list[str]:
+    """What went wrong in the last window of updates, in plain words."""
+    found = []
+    real, fake = scalars["output_real"], scalars["output_fake"]
+    if step > options.est_thr and real - fake < 0.01:
+        found.append(
+            f"the density estimator answers {real:.3f} to independent and {fake:.3f} to joint pairs, and so no longer "
+            "tells them apart: S and T are independent, or it has collapsed"
+        )
+    if scalars["largest_code"] > 2 * options.emb_radius:
+        found.append(
+            f"codes reach {scalars['largest_code']:.1f}, far beyond the wall at {options.emb_radius}: "
+            "a larger --lambda_wall would hold them"
+        )
+    return found

@@ -1,0 +1,221 @@
+"""Supervised disentangling: convolutional DisenIB, images in [0, 1], swaps in pictures and in numbers."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import dataloader
+from custom_pkg.files import write_atomically
+from custom_pkg.pictures import animation, captioned, png
+from custom_pkg.progress import announced_bar
+from custom_pkg.randomness import generator
+from custom_pkg.run_folder import RunFolder
+from custom_pkg.run_log import RunLog
+from dataloader import shapes, sprites
+from experiments.experiment import Loaded, where_float64_is
+from modellib import disenib
+from modellib.conv_networks import ARCHITECTURES
+from modellib.evaluations import protocol
+from modellib.evaluations.code_content import readable
+from modellib.evaluations.common import encode
+from modellib.evaluations.digit_classifier import train_classifier
+from modellib.evaluations.disentangling import digit_swaps, mean_images, swap_error, swap_pairs
+from modellib.evaluations.style import style_information
+from modellib.gaussians import sample
+from modellib.model import Model
+from modellib.networks import FixedStdEncoder
+from modellib.swap_pictures import interpolation, swap_grid
+
+METRICS = ("accuracy", "information", "codes", "swaps")
+N_SWAPS = 2000
+N_READ = 10_000  # codes that classifiers are fitted on, and as many that they are tested on, at most
+PICTURED = {"shapes": shapes.PICTURED, "sprites": sprites.PICTURED}  # the same in every picture; MNIST's are ours
+
+
+def loader_of(name: str) -> Callable[[dict, Path, torch.device], Loaded]:
+    """`Experiment.load` for the data set of that name. A test set without images is left out."""
+
+    def load(options: dict, data_root: Path, device: torch.device) -> Loaded:
+        choices = {choice: options[choice] for choice in ("data_source", "holdout") if choice in options}
+        data = dataloader.load(name, data_root, **choices)
+        sets = {
+            which: (split.images.to(device), split.labels.to(device))
+            for which, split in (("train", data.train), ("test", data.test)) if len(split.labels)
+        }
+        return Loaded(data, sets, {})
+
+    return load
+
+
+def model(data: dict, options: dict) -> tuple[Model, disenib.Networks]:
+    """The freshly initialised networks of a run on `data`, and the model that is evaluated."""
+    networks = disenib.build_conv_networks(
+        data["image_shape"][0], data["n_classes"], ARCHITECTURES[data["name"]], style_dim=options["style_dim"],
+        class_dim=options["class_dim"], generator=generator(options["rand_seed"], "networks"),
+    )
+    class_encoder = FixedStdEncoder(networks.class_encoder, options["class_std"])
+    style_encoder = FixedStdEncoder(networks.style_encoder, options["style_std"])
+    return Model(class_encoder, networks.decoder, "mean", style_encoder, networks.reconstructor), networks
+
+
+def evaluate(
+    model: Model,
+    loaded: Loaded,
+    *,
+    options: dict,
+    metrics: Sequence[str] = METRICS,
+    splits: Sequence[str] = protocol.SPLITS,
+) -> dict[str, dict]:
+    """All numbers of a run on the training set, and on what training never saw, where there is such a set."""
+    model, loaded = where_float64_is(model, loaded)
+    splits = [name for name in splits if name in loaded.sets]
+    batch_size, device = options["eval_batch_size"], loaded.sets["train"][0].device
+
+    def random(*names: str) -> torch.Generator:
+        return generator(options["rand_seed"], "evaluation", *names, device=device)
+
+    results = protocol.evaluate(
+        model.encoder, model.decoder, loaded.sets, {}, code="mean", splits=splits,
+        metrics=[metric for metric in metrics if metric in protocol.METRICS], progress=announced_bar,
+        settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
+    )
+    found = {}
+    if "codes" in metrics:
+        found["codes"] = _read_codes(model, loaded, splits, batch_size, random)
+    if "swaps" in metrics:
+        found["swaps"] = _swap(model, loaded, splits, batch_size, random)
+    for by_split in found.values():
+        for name, result in by_split.items():
+            results.setdefault(name, {}).update(result)
+    return results
+
+
+def _read_codes(model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
+    """I(X;S), and what classifiers read off samples of both codes. They never see the codes that they are tested on:
+    for the test set they are fitted on the training set, for the training set on one half of it.
+    """
+    encoders = {"style": model.style_encoder, "class": model.encoder}
+    codes = {
+        (which, name): sample(
+            *encode(encoder, loaded.sets[name][0], batch_size=batch_size), random("codes", which, name)
+        )
+        for which, encoder in encoders.items() for name in {"train", *splits}
+    }
+    order = torch.randperm(len(loaded.sets["train"][1]), generator=random("codes")).cpu()
+    results = {}
+    for name in splits:
+        images, labels = loaded.sets[name]
+        if name == "train":
+            fit, test = (half[:N_READ] for half in order.chunk(2))
+        else:
+            fit, test = order[:N_READ], torch.arange(len(labels))[:N_READ]
+
+        def read(key: str, code: str, targets: dict[str, Tensor], name=name, fit=fit, test=test) -> dict[str, float]:
+            return readable(
+                key, codes[code, "train"][fit], targets["train"][fit], codes[code, name][test], targets[name][test],
+                knn=True,
+            )
+
+        announced_bar(f"what the codes say, {name} set")
+        result = results[name] = style_information(
+            model.style_encoder, images, draw=partial(sample, generator=random("style", name)), batch_size=batch_size,
+        )
+        by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
+        result |= read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
+        for column, factor in enumerate(loaded.data.factors.names if loaded.data.factors else ()):
+            by_set = {"train": loaded.data.train.factors[:, column], "test": loaded.data.test.factors[:, column]}
+            if column and len(by_set["train"].unique()) > 1:  # the first one is the label
+                for key, value in read("style_to_factor", "style", by_set).items():
+                    result.setdefault(key, {})[factor] = value
+    return results
+
+
+def _swap(model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
+    """Swaps against the true images where factors are known; else they are digits, and a classifier judges them."""
+    n_classes = loaded.data.n_classes
+    images, labels = loaded.sets["train"]
+    if loaded.data.factors:
+        measure = partial(swap_error, class_means=mean_images(images, labels, n_classes))
+    else:
+        announced_bar("training the classifier that judges the swaps")
+        classifier = train_classifier(images, labels, n_classes, generator=random("classifier"))
+        measure = partial(digit_swaps, classifier=classifier)
+    results = {}
+    for name in splits:
+        images, labels = loaded.sets[name]
+        announced_bar(f"swaps, {name} set")
+        style, _ = encode(model.style_encoder, images, batch_size=batch_size)
+        rows, classes = swap_pairs(labels, n_classes, N_SWAPS, random("swaps", name))
+        results[name] = measure(
+            model.reconstructor, style=style, images=images, labels=labels, rows=rows, classes=classes,
+            batch_size=batch_size,
+        )
+    return results
+
+
+class Pictures:
+    """The pictures of a run: in its folder as PNG and GIF, and in TensorBoard."""
+
+    def __init__(self, model: Model, loaded: Loaded, folder: RunFolder, *, seed: int):
+        self._model, self._loaded, self._folder, self._seed = model, loaded, folder, seed
+        data = loaded.data
+        self._n = len(PICTURED.get(data.name, range(10)))
+        if data.factors:
+            values = data.train.factors
+            self._fixed = torch.cat([
+                (values == torch.tensor(wanted)).all(1).nonzero()[0] for wanted in PICTURED[data.name]
+            ])
+        else:
+            self._fixed = self._one_of_each("train", torch.arange(len(data.train.labels)))
+
+    def on_the_way(self, log: RunLog, step: int) -> None:
+        """Two swap grids: of other training images every time, and of the same ones."""
+        order = torch.randperm(
+            len(self._loaded.data.train.labels), generator=generator(self._seed, "pictures", step)
+        )
+        self._grid(log, step, "train", "train", self._one_of_each("train", order))
+        self._grid(log, step, "fixed", "train", self._fixed)
+
+    def at_the_end(self, log: RunLog, step: int) -> None:
+        """A grid of images that training never saw, styles between two images, and the fixed grid over training."""
+        last = "test" if "test" in self._loaded.sets else "train"
+        order = torch.randperm(len(self._loaded.sets[last][1]), generator=generator(self._seed, "pictures at the end"))
+        if last == "test":
+            self._grid(log, step, "held-out", "test", self._one_of_each("test", order), numbered=False)
+        images = self._loaded.sets[last][0][self._one_of_each(last, order)[:2]]
+        styles, _ = encode(self._model.style_encoder, images, batch_size=2)
+        self._save(
+            log, step, "interpolation", "interpolation",
+            interpolation(self._model.reconstructor, styles, self._loaded.data.n_classes, 10),
+            "a row for every class, on the way from the style of one image to that of another", last,
+        )
+        frames = sorted(self._folder.pictures.glob("fixed-step*.png"))
+        if frames:
+            write_atomically(self._folder.pictures / "training.gif", animation(frames))
+
+    def _one_of_each(self, name: str, order: Tensor) -> Tensor:
+        """The rows of n images of a set, the first ones in `order` of class 0, 1, …, and again from 0 on."""
+        labels = self._loaded.sets[name][1].cpu()[order]
+        n_classes = self._loaded.data.n_classes
+        return torch.stack([order[labels == i % n_classes][i // n_classes] for i in range(self._n)])
+
+    def _grid(self, log: RunLog, step: int, kind: str, name: str, rows: Tensor, *, numbered: bool = True) -> None:
+        images, labels = (part[rows.to(part.device)] for part in self._loaded.sets[name])
+        style, _ = encode(self._model.style_encoder, images, batch_size=len(images))
+        grid = swap_grid(self._model.reconstructor, style, images, labels)
+        file = f"{kind}-step{step:06d}" if numbered else kind
+        self._save(log, step, kind, file, grid, "the class is the column's, the style the row's", name)
+
+    def _save(self, log: RunLog, step: int, kind: str, file: str, pixels: Tensor, what: str, name: str) -> None:
+        data = self._loaded.data
+        shown = {"train": "training images", "test": "images that training never saw"}[name]
+        caption = [f"DisenIB on {data.name}, step {step:,}, seed {self._seed}: {what}.", f"{shown}: {data.source}"]
+        array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        picture = captioned(array, caption, scale=max(1, 640 // array.shape[1]))
+        self._folder.pictures.mkdir(exist_ok=True)
+        write_atomically(self._folder.pictures / f"{file}.png", png(picture))
+        log.picture(f"pictures/{kind}", np.asarray(picture), step=step)

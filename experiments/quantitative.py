@@ -1,0 +1,91 @@
+"""The quantitative comparison: fully connected models, flat images in [-1, 1], the published metrics."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import dataloader
+from custom_pkg.errors import UserError
+from custom_pkg.progress import announced_bar
+from custom_pkg.randomness import generator
+from experiments.experiment import Loaded, Outside, where_float64_is
+from modellib import disenib, ib_lagrangian
+from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, EvaluationSettings, evaluate
+from modellib.model import Model
+from modellib.networks import FixedStdEncoder
+
+
+def load(options: dict, data_root: Path, device: torch.device) -> Loaded:
+    """The data set of a run's options, flat, and what lies outside of it. Raises DatasetError and UserError."""
+    data = dataloader.load(options["dataset"], data_root)
+    sets = {
+        name: (split.flat().to(device), split.labels.to(device))
+        for name, split in (("train", data.train), ("test", data.test))
+    }
+    return Loaded(data, sets, load_outside(options["eval_odin_out_data"], data, data_root, device))
+
+
+def load_outside(
+    names: tuple[str, ...], data: dataloader.ImageDataset, data_root: Path, device: torch.device
+) -> Outside:
+    """The outside sets for detection: test images of another data set, as many as `data` has; None stands for noise."""
+    outside: Outside = {}
+    for name in names:
+        if name in NOISES:
+            outside[name] = None
+            continue
+        other = dataloader.load(name, data_root).test
+        if name == data.name or other.images.shape[1:] != data.test.images.shape[1:]:
+            raise UserError(
+                f"--eval_odin_out_data={name}: must be another data set than {data.name}, with images of the same size"
+            )
+        outside[name] = other.flat()[: len(data.test.labels)].to(device)
+    return outside
+
+
+def lagrangian_model(data: dict, options: dict) -> tuple[Model, ib_lagrangian.Networks]:
+    """The freshly initialised networks of a run of train_lagrangian.py, and the model that is evaluated."""
+    names = (
+        "model", "emb_dim", "enc_hidden_dims", "dec_hidden_dims",
+        "vib_softplus_scalar", "nib_log_std", "nib_log_std_trainable",
+    )
+    networks = ib_lagrangian.build_networks(
+        torch.Size(data["image_shape"]).numel(), data["n_classes"],
+        generator=generator(options["rand_seed"], "networks"), **{name: options[name] for name in names},
+    )
+    return Model(networks.encoder, networks.decoder), networks
+
+
+def disenib_model(data: dict, options: dict) -> tuple[Model, disenib.Networks]:
+    """The freshly initialised networks of a run of train_disenib.py, and the model that is evaluated."""
+    names = ("style_dim", "class_dim", "enc_hidden_dims", "dec_hidden_dims", "rec_hidden_dims")
+    networks = disenib.build_networks(
+        torch.Size(data["image_shape"]).numel(), data["n_classes"],
+        generator=generator(options["rand_seed"], "networks"), **{name: options[name] for name in names},
+    )
+    class_encoder = FixedStdEncoder(networks.class_encoder, options["class_std"])
+    style_encoder = FixedStdEncoder(networks.style_encoder, options["style_std"])
+    return Model(class_encoder, networks.decoder, "mean", style_encoder), networks
+
+
+def evaluate_published(
+    model: Model,
+    loaded: Loaded,
+    *,
+    options: dict,
+    metrics: Sequence[str] = METRICS,
+    splits: Sequence[str] = SPLITS,
+) -> dict[str, dict]:
+    """The published protocol with the evaluation settings and the seed of a run's `options`."""
+    model, loaded = where_float64_is(model, loaded)
+    device = loaded.sets["test"][0].device
+    return evaluate(
+        model.encoder, model.decoder, loaded.sets, loaded.outside, style_encoder=model.style_encoder, code=model.code,
+        metrics=metrics, splits=splits, progress=announced_bar,
+        settings=EvaluationSettings(
+            batch_size=options["eval_batch_size"], attack_epsilons=options["eval_attack_epsilons"],
+            odin_temperature=options["eval_odin_temperature"], odin_epsilon=options["eval_odin_epsilon"],
+        ),
+        generator=lambda *names: generator(options["rand_seed"], "evaluation", *names, device=device),
+    )

@@ -1,0 +1,35 @@
+"""The experiments by the names of their scripts, which checkpoints carry."""
+
+from pathlib import Path
+
+from custom_pkg.errors import UserError, first_line
+from experiments import disentangling, quantitative
+from experiments.experiment import Experiment
+from modellib.evaluations import protocol
+from modellib.model import Model
+
+EXPERIMENTS = {
+    "train_lagrangian": Experiment(
+        quantitative.load, quantitative.lagrangian_model, quantitative.evaluate_published, protocol.METRICS
+    ),
+    "train_disenib": Experiment(
+        quantitative.load, quantitative.disenib_model, quantitative.evaluate_published, protocol.METRICS
+    ),
+    **{
+        f"train_disenib_{name}": Experiment(
+            disentangling.loader_of(name), disentangling.model, disentangling.evaluate, disentangling.METRICS
+        )
+        for name in ("mnist", "shapes", "sprites")
+    },
+}
+
+
+def model_of(saved: dict, path: Path) -> Model:
+    """The model of a loaded checkpoint, built from its own options. Raises UserError."""
+    try:
+        model, networks = EXPERIMENTS[saved["script"]].build(saved["data"], saved["options"])
+        for name, network in networks._asdict().items():
+            network.load_state_dict(saved["state"][name])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} does not fit this code ({first_line(error)}): use the code that wrote it") from None
+    return model

@@ -1,0 +1,90 @@
+"""The table of results: this run beside the paper."""
+
+from custom_pkg.tables import flatten, format_table
+from modellib.evaluations.protocol import SPLITS
+from modellib.published import MNIST
+
+
+def published_for(script: str, options: dict) -> dict | None:
+    """The paper's results for a run with these options, or None where it has none."""
+    if options.get("dataset") != "mnist":
+        return None
+    if script == "train_disenib":
+        return MNIST["disenib"]
+    name, lambda_kl = {"none": ("{}", 0.01), "pow": ("squared-{}", 0.001)}.get(options["hfunc"], ("", None))
+    if options["lambda_kl"] != lambda_kl or options["hfunc_param"] != 1:
+        return None
+    return MNIST[name.format(options["model"])]
+
+
+ROWS = {  # keys of evaluation.json -> their names in the table, in its order
+    "accuracy": "accuracy, %",
+    "accuracy_mean_code": "accuracy of the mean code, %",
+    "mi_xt": "I(X;T), nats",
+    "mi_yt": "I(Y;T), nats",
+    "mi_yt_lower_bound": "I(Y;T), variational bound, nats",
+    "mi_xt_mean_code": "I(X;T) of the mean code, nats",
+    "mi_yt_mean_code": "I(Y;T) of the mean code, nats",
+    "mi_yt_lower_bound_mean_code": "I(Y;T) of the mean code, variational bound, nats",
+    "mi_xs": "I(X;S), nats",
+    "style_to_label_accuracy": "label from the style code, %",
+    "style_to_label_chance": "label by chance, %",
+    "style_to_label_knn_accuracy": "label from the style code, neighbours, %",
+    "class_to_label_accuracy": "label from the class code, %",
+    "class_to_label_knn_accuracy": "label from the class code, neighbours, %",
+    "style_to_factor_accuracy": "{} from the style code, %",
+    "style_to_factor_knn_accuracy": "{} from the style code, neighbours, %",
+    "style_to_factor_chance": "{} by chance, %",
+    "swap_recognised": "swaps recognised as intended, %",
+    "reconstruction_recognised": "reconstructions recognised, %",
+    "classifier_accuracy": "accuracy of the classifier that judges, %",
+    "swap_slant_correlation": "slant of style image and swap, correlation",
+    "reconstruction_slant_correlation": "slant of image and reconstruction, correlation",
+    "swap_thickness_correlation": "thickness of style image and swap, correlation",
+    "reconstruction_thickness_correlation": "thickness of image and reconstruction, correlation",
+    "swap_mse": "swaps against the true image, MSE",
+    "reconstruction_mse": "reconstructions, MSE",
+    "class_mean_mse": "mean image of the class, MSE",
+    "swap_psnr": "swaps against the true image, PSNR, dB",
+    "reconstruction_psnr": "reconstructions, PSNR, dB",
+    "class_mean_psnr": "mean image of the class, PSNR, dB",
+    "fgsm": "FGSM {}, still correct, %",
+    "fgsm_robust_accuracy": "FGSM {}, robust accuracy, %",
+    "fgsm_cross_entropy": "FGSM {} on cross entropy, still correct, %",
+    "fgsm_cross_entropy_robust_accuracy": "FGSM {} on cross entropy, robust accuracy, %",
+    "fpr_at_95_tpr": "FPR at 95 % TPR, %",
+    "auroc": "AUROC, %",
+    "aupr_in": "AUPR In, %",
+    "aupr_out": "AUPR Out, %",
+    "detection_error": "detection error, %",
+}
+UNITS = {"%": (100, 2), "nats": (1, 3), "dB": (1, 2), "MSE": (1, 5), "correlation": (1, 3)}  # scale, digits
+
+
+def results_table(results: dict, published: dict | None) -> str:
+    """This run beside the paper, in percent and nats: one table for the sets, one for what lies outside."""
+    published = published or {}
+    sets = {name: results[name] for name in SPLITS if results.get(name)}
+    tables = [
+        _table(f"epoch {results['epoch']}, step {results['step']}", sets, published),
+        _table("detection of", results.get("ood", {}), published.get("ood", {})),
+    ]
+    return "\n\n".join(table for table in tables if table)
+
+
+def _table(title: str, columns: dict[str, dict], published: dict[str, dict]) -> str | None:
+    """One column per entry of `columns`, and the paper's beside it where there is one; None when there is no entry."""
+    header, cells = [title], []
+    for name, column in columns.items():
+        for label, values in ((name, column), ("paper", published.get(name))):
+            if values is not None:
+                header.append(label)
+                cells.append(flatten(values))
+    rows = []
+    for key in dict.fromkeys(key for column in columns.values() for key in flatten(column)):
+        metric, _, epsilon = key.partition("/")
+        if metric in ROWS:
+            name = ROWS[metric].format(epsilon)
+            scale, digits = UNITS[name.rsplit(", ", 1)[1]]
+            rows.append([name, *(f"{scale * column[key]:.{digits}f}" if key in column else "" for column in cells)])
+    return format_table(header, rows) if rows else None

@@ -1,0 +1,63 @@
+"""How a training starts: everything is checked before anything is written."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from custom_pkg import options as opt
+from custom_pkg.device import pick_device
+from custom_pkg.errors import UserError
+from custom_pkg.interrupts import StopRequest
+from custom_pkg.run_folder import RunFolder
+from custom_pkg.run_options import FREE_AT_RESUME
+from experiments.experiment import Experiment, Loaded
+from experiments.registry import EXPERIMENTS
+from experiments.results import published_for, results_table
+
+
+class Start(NamedTuple):
+    """What a training begins with."""
+
+    script: str
+    experiment: Experiment
+    folder: RunFolder
+    loaded: Loaded
+    device: torch.device
+    stop: StopRequest
+
+
+def start_training(script: str, options, train: Callable[[object, Start], None]) -> None:
+    """Check the options against the machine and the disk, load the data, hold the run's folder, and call `train`.
+
+    script: the training script's name, without .py. Nothing is written before all checks have passed. A finished run
+    that is resumed shows its table. Raises UserError and DatasetError.
+    """
+    device = pick_device(options.device)
+    folder = RunFolder(options.desc, options.rand_seed)
+    settings = opt.to_dict(options)
+    check = partial(folder.check, settings, resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME)
+    check()
+    if options.resume and folder.evaluation.exists():
+        print(results_table(json.loads(folder.evaluation.read_text()), published_for(script, settings)))
+        return
+    experiment = EXPERIMENTS[script]
+    loaded = experiment.load(settings, Path(options.data_root), device)
+    n_train = len(loaded.data.train.labels)
+    if options.batch_size > n_train:
+        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    with folder.open(overwrite=options.overwrite, check=check), StopRequest() as stop:
+        train(options, Start(script, experiment, folder, loaded, device, stop))
+
+
+def introduction(what: str, start: Start, step: int) -> str:
+    """The first lines of a run: what, from where on, on which data, where."""
+    data = start.loaded.data
+    return (
+        f"{what}, {f'from step {step} on' if step else 'from the start'}\n"
+        f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
+        f"on {start.device} with {torch.get_num_threads()} threads, in {start.folder.path}"
+    )

@@ -86,6 +86,6 @@ def _stream(url: str, path: Path, timeout: float, max_bytes: int, longest: float
                 file.write(chunk)
                 bar.update(len(chunk))
                 if file.tell() > max_bytes:
-                    raise ValueError("larger than any file of these data sets")
+                    raise ValueError("larger than any file of this data set")
                 if time.monotonic() > give_up:
                     raise ValueError(f"not there after {longest:.0f} s")

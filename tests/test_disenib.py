@@ -63,7 +63,10 @@ def test_the_terms_are_those_of_the_objective_worked_out_without_noise():
         loss_est = -networks.density_estimator(style, code).mean()
     loss, terms = main_objective(networks, images, labels, NOISELESS, moving="class", generator=seeded())
     largest = torch.cat((style, code), 1).abs().max()
-    torch.testing.assert_close(terms, torch.stack((loss_dec, loss_rec, torch.tensor(loss_wall), loss_est, largest)))
+    no_disc = torch.tensor(0.0)
+    torch.testing.assert_close(
+        terms, torch.stack((loss_dec, loss_rec, torch.tensor(loss_wall), loss_est, no_disc, largest))
+    )
     torch.testing.assert_close(
         loss.detach(), 1.0 * loss_dec + 10.0 * loss_rec + 10.0 * loss_wall + 0.5 * loss_est
     )

@@ -168,7 +168,7 @@ MOMENTS = {  # the call before which the process is killed, without a chance to 
     "between the log and the checkpoint": ("custom_pkg.checkpoints", "save", 3),
     "before the new checkpoint gets its name": ("os", "replace", 5),
     "between the best and the last checkpoint": ("custom_pkg.training_run", "link_atomically", 3),
-    "before the evaluation": ("experiment", "evaluate_model", 1),
+    "before the evaluation": ("experiments.quantitative", "evaluate", 1),
     "in the middle of the evaluation": ("modellib.evaluations.protocol", "fgsm", 2),
     "before evaluation.json": ("custom_pkg.training_run", "write_json", 3),
 }
@@ -213,10 +213,10 @@ def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished
 
 
 def test_a_signal_during_the_evaluation_loses_no_training(tmp_path, finished, monkeypatch):
-    import experiment
+    from experiments import quantitative
 
     outcome = run_cut_short_by(
-        monkeypatch, tmp_path, experiment, "evaluate", 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch, tmp_path, quantitative, "evaluate", 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
     )
     assert outcome.status == 128 + signal.SIGTERM
     assert "evaluation was stopped" in outcome.err and "--resume" in outcome.err

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import dataloader
-import experiment
 from custom_pkg.errors import UserError
+from experiments import quantitative, results
 from modellib.evaluations.protocol import EvaluationSettings, evaluate
 from modellib.evaluations.style import label_from_style
 
@@ -83,13 +83,13 @@ def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
     ({"hfunc": "pow", "lambda_kl": 0.001, "hfunc_param": 2.0}, None),
 ])
 def test_the_paper_s_column_stands_beside_runs_of_its_settings_only(change, column):
-    published = experiment.published_for("train_lagrangian", {**LAGRANGIAN, **change})
-    assert published == (experiment.MNIST[column] if column else None)
+    published = results.published_for("train_lagrangian", {**LAGRANGIAN, **change})
+    assert published == (results.MNIST[column] if column else None)
 
 
 def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_path):
     digits = dataloader.load("digits", tmp_path)
-    assert experiment.load_outside(("gauss", "uniform"), digits, tmp_path, "cpu") == {"gauss": None, "uniform": None}
+    assert quantitative.load_outside(("gauss", "uniform"), digits, tmp_path, "cpu") == {"gauss": None, "uniform": None}
 
     def stand_in(name, height):
         split = dataloader.Split(torch.rand(500, 1, height, 8), torch.zeros(500, dtype=torch.long))
@@ -97,25 +97,25 @@ def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 8))
-        images = experiment.load_outside(("mnist",), digits, tmp_path, "cpu")["mnist"]
+        images = quantitative.load_outside(("mnist",), digits, tmp_path, "cpu")["mnist"]
         assert images.shape == (450, 64) and images.min() < -0.9  # as many as the test set has, in [-1, 1]
         with pytest.raises(UserError, match="another data set"):
-            experiment.load_outside(("mnist",), stand_in("mnist", 8), tmp_path, "cpu")
+            quantitative.load_outside(("mnist",), stand_in("mnist", 8), tmp_path, "cpu")
         patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 9))
         with pytest.raises(UserError, match="same size"):
-            experiment.load_outside(("mnist",), digits, tmp_path, "cpu")
+            quantitative.load_outside(("mnist",), digits, tmp_path, "cpu")
 
 
 def test_the_table_shows_what_was_measured_beside_the_paper_s_figures_and_nothing_else():
-    results = {"epoch": 3, "step": 7, "train": {"accuracy": 0.5, "mi_xt": 2.0}, "test": {"accuracy": 0.25}}
-    lines = experiment.results_table(results, experiment.MNIST["vib"]).split("\n")
+    measured = {"epoch": 3, "step": 7, "train": {"accuracy": 0.5, "mi_xt": 2.0}, "test": {"accuracy": 0.25}}
+    lines = results.results_table(measured, results.MNIST["vib"]).split("\n")
     assert [line.split() for line in lines if "-" not in line] == [
         ["epoch", "3,", "step", "7", "train", "paper", "test", "paper"],
         ["accuracy,", "%", "50.00", "99.79", "25.00", "97.59"],
         ["I(X;T),", "nats", "2.000", "3.900", "4.070"],
     ]
     detection = {"epoch": 3, "step": 7, "test": {}, "ood": {"gauss": {"auroc": 0.9}, "uniform": {"auroc": 0.8}}}
-    lines = experiment.results_table(detection, experiment.MNIST["vib"]).split("\n")
+    lines = results.results_table(detection, results.MNIST["vib"]).split("\n")
     assert [line.split() for line in lines if "--" not in line] == [
         ["detection", "of", "gauss", "paper", "uniform"], ["AUROC,", "%", "90.00", "95.70", "80.00"],
     ]

@@ -1,0 +1,247 @@
+"""The three scripts of supervised disentangling on a part of their data, shortened."""
+
+import json
+import math
+import os
+import shlex
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import assert_refused, contents, execute, points, run_of, state_of
+from PIL import Image
+from torch.nn import functional as F
+
+import dataloader
+import train_disenib_mnist
+import train_disenib_shapes
+import train_disenib_sprites
+from custom_pkg import options as opt
+from experiments import disentangling
+from modellib import disenib
+
+SHORT = (
+    "--steps=4 --est_thr=1 --n_times_main=2 --freq_step_log=1 --freq_step_chkpt=2 --freq_step_eval=2 "
+    "--freq_step_eval_quant=2 --batch_size=16"
+).split()
+COMMANDS = {
+    "mnist": "python train_disenib_mnist.py --desc=disentangling/mnist/disenib",
+    "shapes": "python train_disenib_shapes.py --desc=disentangling/shapes/disenib",
+    "sprites": "python train_disenib_sprites.py --desc=disentangling/sprites/disenib",
+}
+OWN = {  # what is tested of a data set's own
+    "mnist": ["--disc_thr=1"],
+    "shapes": ["--data_source=rendered"],
+    "sprites": ["--data_source=rendered"],
+}
+
+
+def part_of(data, n_styles):
+    """The data set with its last styles only, and the pictured ones, in every class."""
+    kept = {tuple(map(int, values[1:])) for values in disentangling.PICTURED[data.name]}
+
+    def part(split):
+        per_class = len(split.labels) // data.n_classes
+        styles = split.factors[:per_class, 1:].tolist()
+        rows = torch.tensor([i for i, style in enumerate(styles) if tuple(style) in kept or i >= per_class - n_styles])
+        rows = torch.cat([rows + label * per_class for label in range(data.n_classes)])
+        return dataloader.Split(split.images[rows], split.labels[rows], split.factors[rows])
+
+    return replace(data, train=part(data.train), test=part(data.test))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Small data sets by name: digits at MNIST's size in its place, parts of the rendered ones."""
+    root = tmp_path_factory.mktemp("data")
+    digits = dataloader.load("digits", root)
+
+    def enlarged(split, n):
+        images = F.interpolate(split.images[:n], size=(28, 28), mode="bilinear").clamp(0, 1)
+        return dataloader.Split(images, split.labels[:n])
+
+    mnist = replace(digits, name="mnist", train=enlarged(digits.train, 400), test=enlarged(digits.test, 100))
+    factored = {
+        name: part_of(dataloader.load(name, root, data_source="rendered", report=lambda line: None), 20)
+        for name in ("shapes", "sprites")
+    }
+    return {"mnist": mnist, **factored}
+
+
+@pytest.fixture(autouse=True)
+def small_data(loaded, monkeypatch):
+    real = dataloader.load
+
+    def load(name, data_root, **choices):
+        if choices.get("holdout") == 0:
+            data = loaded[name]
+            return replace(data, test=replace(data.test, images=data.test.images[:0], labels=data.test.labels[:0]))
+        return loaded[name] if name in loaded else real(name, data_root, **choices)
+
+    monkeypatch.setattr(dataloader, "load", load)
+    monkeypatch.setattr(disentangling, "N_SWAPS", 40)
+
+
+def train(cwd, name, *flags):
+    words = shlex.split(COMMANDS[name])
+    return execute(cwd, words[1], *words[2:], *SHORT, *OWN[name], *flags)
+
+
+def folder(cwd, name):
+    return run_of(cwd, f"disentangling/{name}/disenib")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, loaded):
+    """Working directories of undisturbed runs, by name of the data set; made when first asked for."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            outcome = train(made[name], name)
+            assert outcome.status == 0, outcome
+        return made[name]
+
+    return of
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_of_the_paper_runs_to_its_end_and_leaves_numbers_and_pictures(finished, name):
+    run = folder(finished(name), name)
+    for file in ("evaluation-step2.json", "evaluation.json"):
+        evaluation = json.loads((run.path / file).read_text())
+        for split in ("train", "test"):
+            result = evaluation[split]
+            wanted = {
+                "accuracy", "accuracy_mean_code", "mi_xt", "mi_yt", "mi_xs", "style_to_label_accuracy",
+                "style_to_label_knn_accuracy", "style_to_label_chance", "class_to_label_accuracy",
+                "class_to_label_knn_accuracy",
+            }
+            wanted |= {"swap_mse", "swap_psnr", "reconstruction_mse", "class_mean_mse"} if name != "mnist" else {
+                "swap_recognised", "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation",
+            }
+            assert wanted <= result.keys()
+            assert all(math.isfinite(result[key]) for key in wanted)
+            factors = {"mnist": set(), "shapes": {"orientation", "x", "y"}, "sprites": {"viewpoint", "frame"}}[name]
+            assert result.get("style_to_factor_knn_accuracy", {}).keys() == factors
+    pictures = {path.name for path in (run.path / "disentangling").iterdir()}
+    assert pictures == {
+        "train-step000002.png", "train-step000004.png", "fixed-step000002.png", "fixed-step000004.png",
+        "held-out.png", "interpolation.png", "training.gif",
+    }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
+    cwd = finished(name)
+    outcome = execute(cwd, "evaluate.py", f"--desc=disentangling/{name}/disenib")
+    assert outcome.status == 0, outcome
+    path = folder(cwd, name).path
+    again, first = (json.loads((path / f"{file}.json").read_text()) for file in ("evaluation-last", "evaluation"))
+    assert again == first
+
+
+@pytest.mark.parametrize("name, update", [("mnist", 3), ("mnist", 6), ("shapes", 5)])
+def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, monkeypatch, name, update):
+    calls = 0
+    real = disenib.main_update
+
+    def interrupted(*arguments, **keywords):
+        nonlocal calls
+        calls += 1
+        if calls == update:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disenib, "main_update", interrupted)
+        assert train(tmp_path, name).status == 128 + signal.SIGTERM
+    assert train(tmp_path, name, "--resume").status == 0
+    run, wanted = folder(tmp_path, name), folder(finished(name), name)
+    assert state_of(run.last) == state_of(wanted.last)
+    for file in ("metrics.jsonl", "evaluation.json"):
+        assert (run.path / file).read_bytes() == (wanted.path / file).read_bytes(), file
+    assert points(run.tensorboard) == points(wanted.tensorboard)
+    pictures, wanted_pictures = (contents(one.path / "disentangling") for one in (run, wanted))
+    assert pictures == wanted_pictures
+
+
+def test_pictures_are_in_tensorboard_too(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(folder(finished("mnist"), "mnist").tensorboard)).Reload()
+    steps = {name: [event.step for event in reader.Images(name)] for name in reader.Tags()["images"]}
+    assert steps == {
+        "pictures/train": [2, 4], "pictures/fixed": [2, 4], "pictures/held-out": [4], "pictures/interpolation": [4],
+    }
+
+
+def test_the_animation_has_a_frame_for_every_fixed_picture(finished):
+    run = folder(finished("mnist"), "mnist")
+    with Image.open(run.path / "disentangling" / "training.gif") as gif:
+        assert gif.n_frames == 2 and gif.info["loop"] == 0
+
+
+def test_the_discriminator_is_trained_logged_and_counts_from_its_step_on(finished):
+    lines = [json.loads(line) for line in (folder(finished("mnist"), "mnist").path / "metrics.jsonl").open()]
+    training = [line for line in lines if "train/loss_disc" in line]
+    assert [line["train/loss_disc"] > 0 for line in training] == [False, True, True, True]
+    assert all({f"train/{term}" for term in disenib.DISCRIMINATOR_TERMS} <= line.keys() for line in training)
+    assert "discriminator" in state_of(folder(finished("mnist"), "mnist").last)
+
+
+def test_without_held_out_styles_there_are_numbers_for_the_training_set_alone(tmp_path):
+    outcome = train(tmp_path, "shapes", "--holdout=0", "--freq_step_eval_quant=100")
+    assert outcome.status == 0, outcome
+    path = folder(tmp_path, "shapes").path
+    evaluation = json.loads((path / "evaluation.json").read_text())
+    assert "swap_mse" in evaluation["train"] and "test" not in evaluation
+    assert not (path / "disentangling" / "held-out.png").exists()
+    assert (path / "disentangling" / "interpolation.png").exists()
+
+
+def test_the_source_of_the_images_stands_in_log_and_config(finished):
+    path = folder(finished("shapes"), "shapes").path
+    assert json.loads((path / "config.json").read_text())["data"]["source"] == "rendered by this project"
+    assert "rendered by this project" in (path / "train.log").read_text()
+
+
+@pytest.mark.parametrize("script, changes", [
+    (train_disenib_mnist, {
+        "n_times_main": 10, "n_times_est": 1, "est_thr": 3000, "style_dim": 16, "class_dim": 16, "lambda_rec": 10.0,
+        "lambda_est": 0.5, "lambda_disc": 0.1, "disc_thr": 1000, "disc_limit_acc": 0.8,
+    }),
+    (train_disenib_shapes, {
+        "n_times_main": 5, "n_times_est": 3, "est_thr": 3000, "style_dim": 16, "class_dim": 16, "lambda_rec": 100.0,
+        "lambda_est": 1.0, "data_source": "auto",
+    }),
+    (train_disenib_sprites, {
+        "n_times_main": 5, "n_times_est": 3, "est_thr": 5000, "style_dim": 512, "class_dim": 512, "lambda_rec": 10.0,
+        "lambda_est": 1.0, "data_source": "auto",
+    }),
+])
+def test_the_defaults_are_the_published_settings(script, changes):
+    published = {
+        "lambda_dec": 1.0, "lambda_wall": 10.0, "emb_radius": 3.0, "lambda_est_zc": 0.05, "est_style_optimize": 4,
+        "style_std": 0.1, "class_std": 1.0, "est_style_std": 0.1, "est_class_std": 0.1, "steps": 20000, "n_samples": 1,
+        "batch_size": 64, "learning_rate": 1e-4, "freq_step_chkpt": 1000, "freq_step_eval": 500, **changes,
+    }
+    assert published.items() <= opt.to_dict(opt.parse(script.Options, ["--desc=d"])).items()
+
+
+@pytest.mark.parametrize("name, flag", [
+    ("mnist", "--data_source=files"), ("mnist", "--holdout=0.1"), ("mnist", "--disc_limit_acc=2"),
+    ("mnist", "--lambda_disc=-1"), ("shapes", "--holdout=0.7"), ("shapes", "--holdout=-0.1"),
+    ("shapes", "--data_source=web"), ("sprites", "--disc_thr=5"), ("sprites", "--freq_step_eval=0"),
+    ("sprites", "--batch_size=5000"), ("shapes", "--dataset=mnist"),
+])
+def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(tmp_path, name, flag):
+    assert_refused(train(tmp_path, name, flag), flag.split("=")[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_that_a_run_has_not_are_refused(finished):
+    outcome = execute(finished("mnist"), "evaluate.py", "--desc=disentangling/mnist/disenib", "--metrics=attack")
+    assert_refused(outcome, "--metrics=attack", "swaps")

@@ -85,10 +85,15 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(content: bytes) -> object:
     """Unpickle numpy arrays in plain containers.
 
-    Raises pickle.UnpicklingError if the pickle asks for anything else; what it asks for is not run.
+    Raises pickle.UnpicklingError if the pickle is broken or asks for anything else; what it asks for is not run.
     """
     # latin1: the pickle was written by Python 2, whose strings of bytes hold the arrays' values.
-    return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+    try:
+        return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # whatever broken bytes provoke
+        raise pickle.UnpicklingError(f"broken pickle ({type(error).__name__})") from error
 
 
 def _as_raw_arrays(content: object) -> dict[str, np.ndarray]:

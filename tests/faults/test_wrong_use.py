@@ -1,7 +1,9 @@
 """Wrong command lines of every script: one clear line, exit status 2, and nothing on disk."""
 
+import resource
+
 import pytest
-from conftest import assert_refused, contents, execute
+from conftest import assert_refused, contents, execute, train
 
 GOOD = {  # a command line of each script that would be accepted
     "train_lagrangian.py": "--model=vib --lambda_kl=0.01 --dataset=digits --desc=x",
@@ -26,6 +28,9 @@ EVERYWHERE = [  # flags added to a good command line, and words of the answer
     (["--rand_seed=-1"], "--rand_seed"),
     (["--rand_seed=1.5"], "--rand_seed"),
     (["--rand_seed=" + "9" * 5000], "--rand_seed"),
+    (["--data_root="], "--data_root"),
+    (["--data_root=a\nb"], "--data_root"),
+    (["--data_root=" + "x" * 5000], "--data_root"),
     (["--device=cuda:99"], "--device"),
     (["--device=tpu"], "--device"),
     (["--device=meta"], "--device"),
@@ -131,6 +136,20 @@ def test_a_wrong_command_line_is_refused_in_one_line_and_leaves_no_trace(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("script, flags", [
+    ("train_lagrangian.py", ["--enc_hidden_dims=[100000,100000]"]),
+    ("train_disenib.py", ["--n_times_main=100000", "--freq_step_log=100000"]),
+])
+def test_more_memory_than_there_is_ends_in_one_line(tmp_path, script, flags):
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, unlimited[1]))
+    try:
+        outcome = execute(tmp_path, script, *GOOD[script].split(), *flags)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, unlimited)
+    assert outcome.status == 1 and outcome.err.count("\n") == 1 and "not enough memory" in outcome.err
+
+
 @pytest.mark.parametrize("script", GOOD)
 def test_what_must_be_given_is_named(tmp_path, script):
     assert_refused(execute(tmp_path, script), "--desc", "must be given")
@@ -143,8 +162,6 @@ def test_what_must_be_given_is_named(tmp_path, script):
     (["--eval_odin_epsilon=0"], "--eval_odin_epsilon"), (["--batch_size=50"], "--batch_size was 100, now 50"),
 ])
 def test_resuming_with_contradicting_options_is_refused_and_changes_nothing(copy, flags, words):
-    from conftest import train
-
     before = contents(copy)
     assert_refused(train(copy, "--resume", *flags), words)
     assert contents(copy) == before

@@ -9,7 +9,7 @@ checkpoint gives the same numbers as the end of its training did. All metrics of
 two CPU cores.
 """
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,11 @@ import dataloader
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.device import device_complaint, pick_device
-from custom_pkg.errors import UserError, run_script
-from custom_pkg.files import write_json
-from custom_pkg.options import option
+from custom_pkg.errors import UserError, first_line, run_script
+from custom_pkg.files import read_json, write_json
+from custom_pkg.options import option, shown
 from custom_pkg.run_folder import RunFolder, desc_complaint
-from custom_pkg.run_options import seed_complaint
+from custom_pkg.run_options import place_complaint, seed_complaint
 from experiments.options import OUTSIDE
 from experiments.registry import EXPERIMENTS, model_of
 from experiments.results import published_for, results_table
@@ -47,7 +47,9 @@ class Options:
         "published", group="what", choices=("published", "sample", "mean"),
         help="what attacks and detection see: as published for the model, a fresh sample every time, or the mean",
     )
-    data_root: str = option("STORAGE/datasets", group="where", help="where data sets lie or are put")
+    data_root: str = option(
+        "STORAGE/datasets", group="where", check=place_complaint, help="where data sets lie or are put"
+    )
     device: str = option("auto", group="where", check=device_complaint, help="auto takes a GPU when there is one")
 
 
@@ -62,20 +64,30 @@ def main() -> None:
     if not folder.exists():
         raise UserError(f"no run in {folder.path}: check --desc and --rand_seed, or train that run first")
     path = find_checkpoint(folder, options.checkpoint)
-    saved = checkpoints.load(path)
+    try:
+        saved = checkpoints.load_run(path)
+    except UserError as error:
+        previous = folder.previous_checkpoint
+        hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
+        raise UserError(f"{error}{hint if previous.exists() else ''}") from None
     model = model_of(saved, path)
     trained_with = saved["options"]
-    if (trained_with["desc"], trained_with["rand_seed"]) != (options.desc, options.rand_seed):
-        raise UserError(
-            f"{path} is of another run: give --desc={trained_with['desc']} --rand_seed={trained_with['rand_seed']}"
-        )
+    wanted = {"desc": options.desc, "rand_seed": options.rand_seed}
+    if any(trained_with.get(name) != value for name, value in wanted.items()):
+        its = " ".join(f"--{name}={shown(str(trained_with.get(name)))}" for name in wanted)
+        raise UserError(f"{path} is of another run: give {its}")
     experiment = EXPERIMENTS[saved["script"]]
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
     if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
     if options.eval_odin_out_data and "detection" in experiment.metrics:
         trained_with = {**trained_with, "eval_odin_out_data": options.eval_odin_out_data}
-    loaded = experiment.load(trained_with, Path(options.data_root), device)
+    try:
+        loaded = experiment.load(trained_with, Path(options.data_root), device)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} lacks an option ({first_line(error)}): use the code that wrote it") from None
+    if saved["data"].get("sha256") != loaded.data.sha256:
+        raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
 
     name = f"evaluation-{path.stem}"
     if options.code not in ("published", model.code):
@@ -91,23 +103,29 @@ def main() -> None:
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
     """The path that --checkpoint means. Raises UserError."""
     path = {"last": folder.last_checkpoint, "best": folder.best_checkpoint}.get(which, Path(which))
-    if len(which) > 1000 or not path.is_file():
-        raise UserError(f"no checkpoint {str(path)[:200]}: give --checkpoint=last, best or the path of one")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        there = False
+    if not there:
+        raise UserError(f"no checkpoint {shown(str(path))}: give --checkpoint=last, best or the path of one")
+    if not re.fullmatch(r"[\w.=,+-]{1,100}", path.stem):
+        raise UserError(f"--checkpoint={shown(which)}: its name becomes that of a file, and must be a plain one")
     return path
 
 
 def write_merged(path: Path, results: dict) -> None:
     """Write the results; what the file held of the same step and was not asked for now stays."""
     try:
-        before = json.loads(path.read_text())
-        same = (before["epoch"], before["step"]) == (results["epoch"], results["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        same = False
-    if same:
-        results = {
-            key: {**before.get(key, {}), **results.get(key, {})} if isinstance(value, dict) else value
-            for key, value in {**before, **results}.items()
-        }
+        before = read_json(path)
+    except UserError:  # none, or one that cannot be read
+        before = {}
+    if all(before.get(count) == results[count] for count in ("epoch", "step")):
+        merged = {**before, **results}
+        for key, value in merged.items():
+            if isinstance(value, dict) and isinstance(before.get(key), dict):
+                merged[key] = {**before[key], **results.get(key, {})}
+        results = merged
     write_json(path, results)
 
 

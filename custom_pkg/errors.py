@@ -1,5 +1,6 @@
 """How a script ends when something the user can mend is wrong: one clear line, never a traceback."""
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -10,6 +11,10 @@ class UserError(Exception):
 
 class RunFailed(Exception):
     """The run itself cannot go on (a loss that is not finite, a full disk). The message names what is safe."""
+
+
+class DiskFailed(RunFailed):
+    """A file could not be written. The message names it."""
 
 
 class Interrupted(Exception):
@@ -36,8 +41,11 @@ def run_script(main: Callable[[], None], *, user_errors: tuple[type[Exception], 
     except KeyboardInterrupt:
         sys.exit(fail("interrupted", 130))
     except OSError as error:  # a full disk, a folder that became read-only
-        where = f" ({error.filename})" if error.filename else ""
-        sys.exit(fail(f"{error.strerror or error}{where}; what was saved before is intact", 1))
+        sys.exit(fail(f"{disk_trouble(error)}; what was saved before is intact", 1))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("(allocate|out of) memory", str(error)):
+            raise  # torch's own lack of memory is a RuntimeError too
+        sys.exit(fail(f"not enough memory ({first_line(error)}): give smaller sizes or batches", 1))
 
 
 def fail(message: str, status: int) -> int:
@@ -48,6 +56,11 @@ def fail(message: str, status: int) -> int:
     except OSError:  # the terminal is gone
         pass
     return status
+
+
+def disk_trouble(error: OSError) -> str:
+    """What went wrong, and with which file."""
+    return f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
 
 
 def first_line(error: Exception) -> str:

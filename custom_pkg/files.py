@@ -5,13 +5,16 @@ import json
 import os
 from pathlib import Path
 
-from custom_pkg.errors import RunFailed
+from custom_pkg.errors import DiskFailed, UserError
+
+MAX_JSON_BYTES = 16 * 2**20  # config.json and evaluations have a few kB
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) -> None:
     """Write to a temporary file beside `path`, flush it to disk, and rename: a kill leaves the old file.
 
-    Raises RunFailed when that cannot be done, with the old file intact.
+    keep: another name for the old file, which it gets once the new one is on disk.
+    Raises DiskFailed when that cannot be done, with the old file intact.
     """
     temporary = _temporary(path)
     try:
@@ -19,13 +22,14 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep and path.exists():
+            link_atomically(path, keep)
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
-        raise RunFailed(f"cannot write {path} ({error.strerror}); what it held before is intact") from None
+        raise _failed(path, error) from None
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def link_atomically(source: Path, path: Path) -> None:
@@ -40,7 +44,9 @@ def link_atomically(source: Path, path: Path) -> None:
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
-        raise RunFailed(f"cannot write {path} ({error.strerror}); what it held before is intact") from None
+        raise _failed(path, error) from None
+    finally:
+        _remove(temporary)  # it stays when both are the same file already: a rename is then nothing at all
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -53,14 +59,38 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _failed(path: Path, error: OSError) -> DiskFailed:
+    return DiskFailed(f"cannot write {path} ({error.strerror}); what it held before is intact")
+
+
 def write_json(path: Path, content: dict) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def read_json(path: Path) -> dict:
+    """The object in a JSON file. Raises UserError, whatever the file holds."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise TypeError
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__})") from None
+    return content
+
+
 def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to disk."""
+    """Flush a file, or a folder's list of names, to disk. Raises OSError with its name."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)

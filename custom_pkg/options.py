@@ -109,7 +109,7 @@ def _argument(cls, field) -> dict:
         try:
             value = _read(kind, text)
         except ValueError:
-            raise UserError(f"--{field.name}={_shown(text)}: {_expected(kind)} expected") from None
+            raise UserError(f"--{field.name}={shown(text)}: {_expected(kind)} expected") from None
         return _checked(field, value)
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
@@ -155,7 +155,7 @@ def _checked(field, value):
         elif choices and element not in choices:
             complaint = f"must be {' or '.join(choices)}"
         if complaint:
-            raise UserError(f"--{field.name}={_shown(_written(value))}: {complaint}")
+            raise UserError(f"--{field.name}={shown(_written(value))}: {complaint}")
     return value
 
 
@@ -172,14 +172,14 @@ def _written(value) -> str:
     return str(value)
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """A value as a message shows it: on one line, and not longer than a person reads."""
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _unknown_option(argument: str, known: list[str]) -> str:
-    name = _shown(argument.split("=")[0])
+    name = shown(argument.split("=")[0])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "--help lists all options"
     return f"unknown option {name} ({hint})"

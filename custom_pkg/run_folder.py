@@ -5,7 +5,6 @@
 """
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from custom_pkg.errors import UserError
-from custom_pkg.files import remove_temporaries
+from custom_pkg.files import read_json, remove_temporaries
+from custom_pkg.options import shown
 
 STORAGE = Path("STORAGE")
 
@@ -60,6 +60,16 @@ class RunFolder:
         return self.path / "checkpoints" / "last.pt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """What last.pt was before it was last written."""
+        return self.path / "checkpoints" / "previous.pt"
+
+    @property
+    def damaged_checkpoint(self) -> Path:
+        """Where a last.pt that cannot be used is put aside."""
+        return self.path / "checkpoints" / "last-damaged.pt"
+
+    @property
     def best_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "best.pt"
 
@@ -76,18 +86,17 @@ class RunFolder:
     def _lost_its_checkpoint(self) -> bool:
         """Whether training has come further than its first checkpoint, which is made before anything is logged."""
         logged = self.metrics.exists() and self.metrics.stat().st_size > 0
-        return logged and not self.last_checkpoint.exists() and not self.evaluation.exists()
+        kept = (self.last_checkpoint, self.previous_checkpoint, self.evaluation)
+        return logged and not any(path.exists() for path in kept)
 
     def saved_options(self) -> dict:
         """The options that the run was started with, from its config.json. Raises UserError."""
         try:
-            options = json.loads(self.config.read_text())["options"]
-            if not isinstance(options, dict):
-                raise TypeError
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self.config} cannot be read ({type(error).__name__}): mend it, or start anew with --overwrite"
-            ) from None
+            options = read_json(self.config).get("options")
+        except UserError as error:
+            raise UserError(f"{error}: mend it, or start anew with --overwrite") from None
+        if not isinstance(options, dict):
+            raise UserError(f"{self.config} holds no options: mend it, or start anew with --overwrite")
         return options
 
     def check(self, options: dict, *, resume: bool, overwrite: bool, free: tuple[str, ...]) -> None:
@@ -110,7 +119,7 @@ class RunFolder:
         if resume:
             saved = self.saved_options()
             different = [
-                f"--{name} was {saved.get(name)}, now {value}"
+                f"--{name} was {shown(str(saved.get(name)))}, now {shown(str(value))}"
                 for name, value in options.items()
                 if name not in free and saved.get(name) != value
             ]
@@ -155,7 +164,7 @@ class RunFolder:
                 self._empty()
             self.last_checkpoint.parent.mkdir(exist_ok=True)
             self.tensorboard.mkdir(parents=True, exist_ok=True)
-            for place in (self.path, self.last_checkpoint.parent):
+            for place in (self.path, self.last_checkpoint.parent, self.pictures):
                 remove_temporaries(place)
             yield
 

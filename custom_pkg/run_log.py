@@ -4,15 +4,18 @@ The scalar files only grow. A checkpoint remembers how long each one was (`lengt
 them back to that (`cut`), so that what was logged after the checkpoint is neither doubled nor missing.
 """
 
+import io
 import json
 import os
+import socket
+import struct
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import image, scalar, text
 from tqdm import tqdm
 
@@ -25,18 +28,19 @@ class RunLog:
 
     def __init__(self, folder: RunFolder):
         self._folder = folder
-        self._metrics = open(folder.metrics, "a")
-        # Not SummaryWriter: it writes from a thread of its own, and its flush does not wait for that thread.
-        # The suffix keeps two sessions that start in the same second from sharing a file.
-        session = f".{len(_scalar_files(folder))}"
-        self._events = EventsWriter(str(folder.tensorboard / "events"), session)
-        self._events.flush()
+        # Nothing is buffered: what a full disk did not take must not be tried again when the files are closed.
+        # Not tensorboardX's writers: they buffer, or write from a thread of their own and do not wait for it.
+        self._metrics = open(folder.metrics, "ab", buffering=0)
+        session = len(_scalar_files(folder))  # keeps two sessions that start in the same second from sharing a file
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{session}"
+        self._events = open(folder.tensorboard / name, "ab", buffering=0)
+        _write(self._events, _record(Event(wall_time=time.time(), file_version="brain.Event:2")))
 
     def say(self, line: str) -> None:
         """Print a line and keep it, with the time, in train.log."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with open(self._folder.log, "a") as log:
-            log.writelines(f"{stamp} {part}\n" for part in line.split("\n"))
+        with open(self._folder.log, "ab", buffering=0) as log:
+            _write(log, "".join(f"{stamp} {part}\n" for part in line.split("\n")).encode())
         try:
             tqdm.write(line, file=sys.stdout)  # keeps clear of progress bars
             sys.stdout.flush()
@@ -45,27 +49,22 @@ class RunLog:
 
     def scalars(self, values: dict[str, float], *, epoch: int, step: int) -> None:
         """Log values under names like `train/loss_dec`, at this step, to metrics.jsonl and TensorBoard."""
-        self._metrics.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._write(scalar(name, value), step)
-        self._metrics.flush()  # for who watches; what a checkpoint counts on is flushed to the disk by `lengths`
-        self._events.flush()
+        _write(self._metrics, (json.dumps({"epoch": epoch, "step": step, **values}) + "\n").encode())
+        now = time.time()
+        events = (Event(wall_time=now, step=step, summary=scalar(name, value)) for name, value in values.items())
+        _write(self._events, b"".join(map(_record, events)))
 
     def text(self, name: str, content: str) -> None:
         """Put a text (markdown) into TensorBoard."""
-        self._write(text(name, content), 0)
+        _write(self._events, _record(Event(wall_time=time.time(), step=0, summary=text(name, content))))
 
     def picture(self, name: str, pixels: np.ndarray, *, step: int) -> None:
         """Put a picture (H, W, 3) uint8 into TensorBoard."""
-        self._write(image(name, pixels, dataformats="HWC"), step)
-
-    def _write(self, summary, step: int) -> None:
-        self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        summary = image(name, pixels, dataformats="HWC")
+        _write(self._events, _record(Event(wall_time=time.time(), step=step, summary=summary)))
 
     def lengths(self) -> dict[str, int]:
         """Flush everything to disk; the length in bytes of each scalar file."""
-        self._metrics.flush()
-        self._events.flush()
         lengths = {}
         for path in _scalar_files(self._folder):
             sync(path)
@@ -77,14 +76,42 @@ class RunLog:
         self._events.close()
 
 
-def cut(folder: RunFolder, lengths: dict[str, int]) -> None:
-    """Bring the scalar files back to the lengths that a checkpoint remembers; delete those it does not know."""
+def cut(folder: RunFolder, lengths: dict[str, int]) -> list[str]:
+    """Bring the scalar files back to the lengths that a checkpoint remembers; delete those it does not know.
+
+    Returns the names of those that are shorter than it remembers, or gone.
+    """
+    found = {}
     for path in _scalar_files(folder):
         length = lengths.get(path.name)
         if length is None:
             path.unlink()
-        elif path.stat().st_size > length:
+            continue
+        found[path.name] = path.stat().st_size
+        if found[path.name] > length:
             os.truncate(path, length)
+    return [name for name, length in lengths.items() if found.get(name, 0) < length]
+
+
+def _record(event: Event) -> bytes:
+    """One event as TensorBoard's files hold it: its length and itself, each with its checksum."""
+    content = event.SerializeToString()
+    length = struct.pack("<Q", len(content))
+    return b"".join((length, _checksum(length), content, _checksum(content)))
+
+
+def _checksum(content: bytes) -> bytes:
+    return struct.pack("<I", masked_crc32c(content))
+
+
+def _write(file: io.FileIO, content: bytes) -> None:
+    """Write all of it; a nearly full disk takes a part first. Raises OSError with the file's name."""
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left):]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file.name)) from None
 
 
 def _scalar_files(folder: RunFolder) -> list[Path]:

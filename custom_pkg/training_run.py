@@ -1,22 +1,24 @@
 """A training run that can end at any moment and goes on with the same bits: its folder, logs and checkpoints."""
 
-import json
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import torch
 
 from custom_pkg import checkpoints, run_log
 from custom_pkg.errors import Interrupted, RunFailed, UserError, first_line
-from custom_pkg.files import link_atomically, write_json
+from custom_pkg.files import link_atomically, read_json, write_json
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.loss_history import LossHistory
+from custom_pkg.options import shown
 from custom_pkg.record import describe_run
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import RunLog
+from custom_pkg.run_options import FREE_AT_RESUME
 from custom_pkg.tables import flatten
 
 
@@ -33,11 +35,15 @@ class Progress:
 
     def load_state_dict(self, state: dict) -> None:
         for field in fields(self):
+            kind = type(getattr(self, field.name))
+            if type(state[field.name]) is not kind:
+                raise TypeError(f"{field.name} must be {kind.__name__}")
             setattr(self, field.name, state[field.name])
 
 
 class TrainingRun:
-    """Opens the logs of a run and restores its last checkpoint when it is resumed.
+    """Opens the logs of a run and restores its last checkpoint when it is resumed, or the previous one if that is
+    damaged; raises UserError if both are.
 
     parts: everything with a `state_dict` that the run needs to go on: networks, optimisers, batch streams.
     generators: the random generators that training draws from.
@@ -67,11 +73,18 @@ class TrainingRun:
         self._parts = {**parts, **losses, "progress": progress}
         self._identity = {"script": script, "options": options, "data": data, "device": device.type}
 
-        if resume and folder.last_checkpoint.exists():
-            saved = checkpoints.load(folder.last_checkpoint)
+        if resume and (folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()):
+            saved, complaint = self._newest_good()
             self._restore(saved)
-            run_log.cut(folder, saved["logs"])
+            if complaint:
+                self._go_back()
+            lost = run_log.cut(folder, saved["logs"])
             self.log = RunLog(folder)
+            if complaint:
+                step = saved["position"]["step"]
+                self.log.say(f"{complaint}; going on from {folder.previous_checkpoint}, of step {step}, in its place")
+            for name in lost:
+                self.log.say(f"warning: {name} is shorter than at the checkpoint: a part of what was logged is lost")
         else:
             write_json(folder.config, describe_run(options, data, device))
             run_log.cut(folder, {})
@@ -91,13 +104,57 @@ class TrainingRun:
             "generators": {name: generator.get_state() for name, generator in self._generators.items()},
         }
         content = {**self._identity, "position": self.position(), "state": state, "logs": self.log.lengths()}
+        folder = self._folder
         if best:  # first: a run killed between the two redoes this epoch, and so its best checkpoint
-            checkpoints.save(self._folder.best_checkpoint, content)
-            link_atomically(self._folder.best_checkpoint, self._folder.last_checkpoint)
+            checkpoints.save(folder.best_checkpoint, content)
+            if folder.last_checkpoint.exists():
+                link_atomically(folder.last_checkpoint, folder.previous_checkpoint)
+            link_atomically(folder.best_checkpoint, folder.last_checkpoint)
         else:
-            checkpoints.save(self._folder.last_checkpoint, content)
+            checkpoints.save(folder.last_checkpoint, content, keep=folder.previous_checkpoint)
+
+    def _newest_good(self) -> tuple[dict, str | None]:
+        """The last checkpoint; or else the previous one, and what is wrong with the last. Raises UserError."""
+        last, previous = self._folder.last_checkpoint, self._folder.previous_checkpoint
+        try:
+            return self._load(last), None
+        except UserError as error:
+            complaint = str(error)
+        if not previous.exists():
+            raise UserError(f"{complaint}; {previous} is not there either: or start anew with --overwrite")
+        try:
+            saved = self._load(previous)
+        except UserError as error:
+            raise UserError(f"{complaint}; and {error}, or start anew with --overwrite") from None
+        if last.exists():
+            complaint = f"{complaint.rsplit(': ', 1)[0]}, and is put aside as {self._folder.damaged_checkpoint.name}"
+        return saved, complaint
+
+    def _load(self, path: Path) -> dict:
+        """A checkpoint of this run. Raises UserError."""
+        saved = checkpoints.load_run(path)
+        mine = self._identity
+        different = [
+            name for name in mine["options"]
+            if name not in FREE_AT_RESUME and saved["options"].get(name) != mine["options"][name]
+        ]
+        if saved["script"] != mine["script"] or different:
+            raise UserError(f"{path} is of another run: put the right one there")
+        return saved
+
+    def _go_back(self) -> None:
+        """Make the previous checkpoint the last one, which is put aside."""
+        folder = self._folder
+        if folder.last_checkpoint.exists():
+            link_atomically(folder.last_checkpoint, folder.damaged_checkpoint)
+        link_atomically(folder.previous_checkpoint, folder.last_checkpoint)
 
     def _restore(self, saved: dict) -> None:
+        if any(saved["data"].get(key) != value for key, value in self._identity["data"].items() if key != "source"):
+            raise UserError(
+                f"this run was trained on other images ({shown(str(saved['data'].get('source')))}; now "
+                f"{self._identity['data']['source']}): give it those, or choose another --desc"
+            )
         if saved["device"] != self._identity["device"]:
             raise UserError(
                 f"this run was trained on {saved['device']}, and another kind of device cannot continue its random "
@@ -106,9 +163,11 @@ class TrainingRun:
         try:
             for name, part in self._parts.items():
                 part.load_state_dict(saved["state"][name])
+                if isinstance(part, torch.optim.Optimizer):
+                    _check_moments(part)
             for name, generator in self._generators.items():
                 generator.set_state(saved["state"]["generators"][name])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise UserError(
                 f"{self._folder.last_checkpoint} does not fit this run ({first_line(error)}): put the right one there, "
                 "or start anew with --overwrite"
@@ -143,7 +202,7 @@ class TrainingRun:
     def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
         """The content of evaluation.json: read if it is there, else made, logged and written."""
         if self._folder.evaluation.exists():
-            return json.loads(self._folder.evaluation.read_text())
+            return read_json(self._folder.evaluation)
         began = time.monotonic()
         metrics = self.interruptible(evaluate)
         self.log.scalars(flatten({"final": metrics}), **self.position())
@@ -153,6 +212,14 @@ class TrainingRun:
         results = {**self.position(), **metrics}
         write_json(self._folder.evaluation, results)
         return results
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError where a restored moment has not the shape of its parameter: torch looks only when it is used."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if name != "step" and value.shape != parameter.shape:
+                raise ValueError(f"{name} of an optimizer has the shape {tuple(value.shape)}")
 
 
 def resume_command() -> str:

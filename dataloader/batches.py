@@ -39,5 +39,9 @@ class ShuffledBatches:
         return {"order": self._order, "position": self.position, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict) -> None:
-        self._order, self.position = state["order"], state["position"]
+        order, position = state["order"], state["position"]
+        whole = order is None or torch.equal(order.sort().values, torch.arange(self._n))
+        if not whole or not 0 <= position <= self.per_pass:
+            raise ValueError("the order of the batches is not one of this data set")
+        self._order, self.position = order, position
         self._generator.set_state(state["generator"])

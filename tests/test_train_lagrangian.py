@@ -256,6 +256,7 @@ def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished
 def test_a_run_that_lost_its_checkpoint_is_not_trained_from_scratch_over_its_logs(copy, finished):
     run = run_of(copy)
     run.last.unlink()
+    run.previous.unlink()
     (run.path / "evaluation.json").unlink()  # with it, the run is finished
     before = contents(copy)
     assert_refused(train(copy, "--resume"), "last.pt", "--overwrite")
@@ -419,16 +420,18 @@ def test_a_damaged_config_is_named(copy, content):
     assert_refused(train(copy, "--resume"), "config.json")
 
 
-def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(copy):
-    run_of(copy).last.write_bytes(run_of(copy).last.read_bytes()[:-100])
+def test_damaged_checkpoints_are_named_and_nothing_is_lost(copy):
+    for checkpoint in (run_of(copy).last, run_of(copy).previous):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     (run_of(copy).path / "evaluation.json").unlink()
     before = contents(copy)
-    assert_refused(train(copy, "--resume"), "last.pt")
+    assert_refused(train(copy, "--resume"), "last.pt", "previous.pt", "--overwrite")
     assert contents(copy) == before
 
 
-def test_a_checkpoint_of_other_networks_is_named(copy):
+def test_checkpoints_of_another_run_are_named(copy):
     assert train(copy, "--desc=c", "--enc_hidden_dims=[8]", "--epochs=1").status == 0
-    shutil.copy(run_of(copy, "c").last, run_of(copy).last)
+    for checkpoint in (run_of(copy).last, run_of(copy).previous):
+        shutil.copy(run_of(copy, "c").last, checkpoint)
     (run_of(copy).path / "evaluation.json").unlink()
-    assert_refused(train(copy, "--resume"), "last.pt")
+    assert_refused(train(copy, "--resume"), "last.pt", "another run")

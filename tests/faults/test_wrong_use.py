@@ -1,0 +1,186 @@
+"""Wrong command lines of every script: one clear line, exit status 2, and nothing on disk."""
+
+import resource
+
+import pytest
+from conftest import assert_refused, contents, execute, train
+
+GOOD = {  # a command line of each script that would be accepted
+    "train_lagrangian.py": "--model=vib --lambda_kl=0.01 --dataset=digits --desc=x",
+    "train_disenib.py": "--dataset=digits --desc=x",
+    "train_disenib_mnist.py": "--desc=x",
+    "train_disenib_shapes.py": "--desc=x --data_source=rendered",
+    "train_disenib_sprites.py": "--desc=x --data_source=rendered",
+    "evaluate.py": "--desc=x",
+}
+EVERYWHERE = [  # flags added to a good command line, and words of the answer
+    (["--nonsense=1"], "--nonsense"),
+    (["--des=y"], "--des"),
+    (["stray"], "stray"),
+    (["-d"], "-d"),
+    (["--desc"], "--desc"),
+    (["--desc="], "--desc"),
+    (["--desc=../../x"], "--desc"),
+    (["--desc=/tmp/x"], "--desc"),
+    (["--desc=a\nb"], "--desc"),
+    (["--desc=" + "x" * 5000], "--desc"),
+    (["--desc=seed0"], "--desc"),
+    (["--rand_seed=-1"], "--rand_seed"),
+    (["--rand_seed=1.5"], "--rand_seed"),
+    (["--rand_seed=" + "9" * 5000], "--rand_seed"),
+    (["--data_root="], "--data_root"),
+    (["--data_root=a\nb"], "--data_root"),
+    (["--data_root=" + "x" * 5000], "--data_root"),
+    (["--device=cuda:99"], "--device"),
+    (["--device=tpu"], "--device"),
+    (["--device=meta"], "--device"),
+]
+TRAINING = [
+    (["--resume"], "nothing to resume"),
+    (["--resume", "--overwrite"], "exclude"),
+    (["--resume=maybe"], "--resume"),
+    (["--batch_size=0"], "--batch_size"),
+    (["--batch_size=-64"], "--batch_size"),
+    (["--batch_size=ten"], "--batch_size"),
+    (["--learning_rate=0"], "--learning_rate"),
+    (["--learning_rate=inf"], "--learning_rate"),
+    (["--eval_batch_size=0"], "--eval_batch_size"),
+]
+DISENIB = [
+    (["--steps=0"], "--steps"),
+    (["--epochs=1"], "--epochs"),
+    (["--lambda_rec=nan"], "--lambda_rec"),
+    (["--lambda_est=-1"], "--lambda_est"),
+    (["--style_dim=0"], "--style_dim"),
+    (["--class_std=0"], "--class_std"),
+    (["--precision=fp8"], "--precision"),
+    (["--n_times_main=0"], "--n_times_main"),
+    (["--freq_step_log=0"], "--freq_step_log"),
+    (["--freq_step_chkpt=often"], "--freq_step_chkpt"),
+    (["--model=vib"], "--model"),
+    (["--compile=perhaps"], "--compile"),
+]
+OF_SCRIPT = {
+    "train_lagrangian.py": [
+        (["--model=disenib"], "--model"),
+        (["--lambda_kl=nan"], "--lambda_kl"),
+        (["--lambda_kl=-0.1"], "--lambda_kl"),
+        (["--lambda_kl="], "--lambda_kl"),
+        (["--hfunc=cube"], "--hfunc"),
+        (["--hfunc_param=2"], "--hfunc_param"),
+        (["--nib_log_std=1.5"], "--nib_log_std"),
+        (["--model=nib", "--vib_softplus_scalar=5"], "--vib_softplus_scalar"),
+        (["--emb_dim=0"], "--emb_dim"),
+        (["--emb_dim=1000000"], "--emb_dim"),
+        (["--enc_hidden_dims=[1024"], "--enc_hidden_dims"),
+        (["--enc_hidden_dims=[1024;1024]"], "--enc_hidden_dims"),
+        (["--enc_hidden_dims=[1,,2]"], "--enc_hidden_dims"),
+        (["--dec_hidden_dims=[-5]"], "--dec_hidden_dims"),
+        (["--epochs=0"], "--epochs"),
+        (["--epochs=1e3"], "--epochs"),
+        (["--early_stop_trials=0"], "--early_stop_trials"),
+        (["--dataset=cifar10"], "--dataset"),
+        (["--dataset=shapes"], "--dataset"),
+        (["--batch_size=1348"], "--batch_size"),
+        (["--eval_attack_epsilons=[0.1,x]"], "--eval_attack_epsilons"),
+        (["--eval_attack_epsilons=[0]"], "--eval_attack_epsilons"),
+        (["--eval_odin_out_data=cifar"], "--eval_odin_out_data"),
+        (["--eval_odin_temperature=0"], "--eval_odin_temperature"),
+        (["--steps=5"], "--steps"),
+    ],
+    "train_disenib.py": [*DISENIB, (["--dataset=svhn"], "--dataset"), (["--rec_hidden_dims=]"], "--rec_hidden_dims")],
+    "train_disenib_mnist.py": [
+        *DISENIB, (["--dataset=mnist"], "--dataset"), (["--disc_limit_acc=1.1"], "--disc_limit_acc"),
+        (["--holdout=0.1"], "--holdout"),
+    ],
+    "train_disenib_shapes.py": [
+        *DISENIB, (["--data_source=web"], "--data_source"), (["--holdout=0.9"], "--holdout"),
+        (["--holdout=nan"], "--holdout"),
+    ],
+    "train_disenib_sprites.py": [*DISENIB, (["--lambda_disc=1"], "--lambda_disc"), (["--holdout=-0.1"], "--holdout")],
+    "evaluate.py": [
+        ([], "no run in"),
+        (["--metrics=[]"], "--metrics"),
+        (["--metrics=speed"], "--metrics"),
+        (["--metrics=detection", "--split=train"], "--split=test"),
+        (["--split=validation"], "--split"),
+        (["--split="], "--split"),
+        (["--code=mode"], "--code"),
+        (["--resume"], "--resume"),
+        (["--overwrite"], "--overwrite"),
+        (["--eval_odin_out_data=noise"], "--eval_odin_out_data"),
+        (["--lambda_kl=1"], "--lambda_kl"),
+    ],
+}
+
+
+def table():
+    for script in GOOD:
+        trains = script != "evaluate.py"
+        for flags, words in [*EVERYWHERE, *(TRAINING if trains else []), *OF_SCRIPT[script]]:
+            yield pytest.param(script, flags, words, id=f"{script} {' '.join(flags)[:40]!r}")
+
+
+TABLE = list(table())
+
+
+def test_the_table_is_long_enough():
+    assert len(TABLE) >= 60
+
+
+@pytest.mark.parametrize("script, flags, words", TABLE)
+def test_a_wrong_command_line_is_refused_in_one_line_and_leaves_no_trace(tmp_path, script, flags, words):
+    outcome = execute(tmp_path, script, *GOOD[script].split(), *flags)
+    assert_refused(outcome, words)
+    assert outcome.err.startswith(f"{script}: ") and len(outcome.err) < 500 and outcome.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script, flags", [
+    ("train_lagrangian.py", ["--enc_hidden_dims=[100000,100000]"]),
+    ("train_disenib.py", ["--n_times_main=100000", "--freq_step_log=100000"]),
+])
+def test_more_memory_than_there_is_ends_in_one_line(tmp_path, script, flags):
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, unlimited[1]))
+    try:
+        outcome = execute(tmp_path, script, *GOOD[script].split(), *flags)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, unlimited)
+    assert outcome.status == 1 and outcome.err.count("\n") == 1 and "not enough memory" in outcome.err
+
+
+@pytest.mark.parametrize("script", GOOD)
+def test_what_must_be_given_is_named(tmp_path, script):
+    assert_refused(execute(tmp_path, script), "--desc", "must be given")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--lambda_kl=0.02"], "--lambda_kl was 0.01, now 0.02"), (["--epochs=5"], "--epochs was 3, now 5"),
+    (["--model=nib"], "--model was vib, now nib"), (["--enc_hidden_dims=[8]"], "--enc_hidden_dims"),
+    (["--eval_odin_epsilon=0"], "--eval_odin_epsilon"), (["--batch_size=50"], "--batch_size was 100, now 50"),
+])
+def test_resuming_with_contradicting_options_is_refused_and_changes_nothing(copy, flags, words):
+    before = contents(copy)
+    assert_refused(train(copy, "--resume", *flags), words)
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--checkpoint=nowhere.pt"], "--checkpoint"), (["--checkpoint="], "--checkpoint"),
+    (["--checkpoint=" + "x" * 300], "--checkpoint"), (["--checkpoint=a\nb"], "--checkpoint"),
+    (["--checkpoint=STORAGE"], "--checkpoint"), (["--metrics=swaps"], "--metrics"),
+    (["--checkpoint=/dev/null"], "null"),
+])
+def test_evaluating_what_is_not_there_is_refused_and_changes_nothing(copy, flags, words):
+    before = contents(copy)
+    outcome = execute(copy, "evaluate.py", "--desc=a/b", *flags)
+    assert_refused(outcome, words)
+    assert len(outcome.err) < 500 and contents(copy) == before
+
+
+def test_a_checkpoint_whose_name_cannot_become_a_file_s_is_refused_before_anything_is_computed(copy):
+    strange = copy / f"{'x' * 240}.pt"
+    (copy / "STORAGE/experiments/a/b/seed0/checkpoints/last.pt").rename(strange)
+    assert_refused(execute(copy, "evaluate.py", "--desc=a/b", f"--checkpoint={strange}"), "--checkpoint", "plain")

@@ -119,7 +119,7 @@ def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError:
-        raise UserError(f"{path} is damaged: bring it back, or delete its folder and run that experiment again") from None
+        raise UserError(f"{path} is damaged: bring it back, or delete its folder and run that again") from None
 
 
 def _lines(path: Path) -> list[dict]:

@@ -203,7 +203,7 @@ def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] 
     by_split = tables["disentangling"][data]
     if not by_split:
         return None
-    names = {"train": "training set", "test": "held out"}
+    names = {"train": "training set", "test": "images that training never saw"}
     rows = []
     for row in dict.fromkeys(row for figures in by_split.values() for row in figures):
         found = [figures.get(row) for figures in by_split.values()]
@@ -214,9 +214,10 @@ def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] 
 def runs_table(tables: dict) -> tuple[list[str], list[list[str]]]:
     rows = []
     for run in tables["runs"]:
-        seconds, machine = run["seconds"] or {}, run["machine"]
+        machine = run["machine"]
+        times = [duration((run["seconds"] or {}).get(name)) for name in ("training", "evaluation")]
         rows.append([
-            run["where"], f"{run['epoch']} / {run['step']}", *(duration(seconds.get(k)) for k in ("training", "evaluation")),
+            run["where"], f"{run['epoch']} / {run['step']}", *times,
             run["precision"], f"{machine['device']}, {machine['threads']} of {machine['cores']} threads", run["data"],
             run["code"],
         ])  # fmt: skip
@@ -256,25 +257,33 @@ def _number(value: float | None) -> str:
 
 def to_latex(tables: dict) -> str:
     """A booktabs table per data set of the comparison, and one of the disentangling runs each."""
-    parts = [f"% {tables['label']}" if tables["label"] else "% \\usepackage{booktabs}"]
+    parts, label = ["% \\usepackage{booktabs}"], f" ({tables['label']})" if tables["label"] else ""
     for data in tables["quantitative"]:
-        label = f" ({tables['label']})" if tables["label"] else ""
-        parts.append(_latex(*comparison(tables, data), f"Results on {TITLES[data]}, mean $\\pm$ std over seeds{label}."))
+        parts.append(_latex(*comparison(tables, data), f"Results on {TITLES[data]}, mean ± std over seeds{label}."))
     for data in tables["disentangling"]:
         if table := disentangling(tables, data):
             parts.append(_latex(*table, f"Disentangling of {TITLES[data]}{label}."))
     return "\n\n".join(parts) + "\n"
 
 
-def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    def line(cells: Sequence[str]) -> str:
-        text = " & ".join(cells)
-        for plain, tex in (("%", r"\%"), ("±", r"$\pm$"), (" †", r"$^\dagger$"), ("ε", r"$\varepsilon$"), ("–", "--")):
-            text = text.replace(plain, tex)
-        return text.replace("I(X;T)", "$I(X;T)$").replace("I(Y;T)", "$I(Y;T)$").replace("I(X;S)", "$I(X;S)$") + r" \\"
+_IN_LATEX = {
+    "%": r"\%", "±": r"$\pm$", " †": r"$^\dagger$", "ε": r"$\varepsilon$", "–": "--",
+    "I(X;T)": "$I(X;T)$", "I(Y;T)": "$I(Y;T)$", "I(X;S)": "$I(X;S)$",
+}  # fmt: skip
 
+
+def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    def tex(text: str) -> str:
+        for plain, command in _IN_LATEX.items():
+            text = text.replace(plain, command)
+        return text
+
+    def line(cells: Sequence[str]) -> str:
+        return tex(" & ".join(cells)) + r" \\"
+
+    columns = "l" + "r" * (len(header) - 1)
     return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}", rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule", line(header), r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ])  # fmt: skip
 

@@ -220,7 +220,7 @@ def detection(runs: Sequence[dict]):
     axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
     axes.axhline(95, color="0.6", lw=0.8)
     axes.annotate("95 %", (100, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
-    axes.set(xlabel=f"{OUTSIDE['gauss']} taken for digits, % (FPR)", ylabel="test images accepted, % (TPR)",
+    axes.set(xlabel=f"{OUTSIDE['gauss']} accepted, % (FPR)", ylabel="test images accepted, % (TPR)",
              xlim=(-1, 101), ylim=(-1, 101), title="ROC")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     panels = right.subplots(len(models), 1, squeeze=False)[:, 0]

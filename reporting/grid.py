@@ -26,10 +26,9 @@ TITLES = {
 }  # fmt: skip
 
 QUICK_LABEL = "quick version, not the published experiment"
-QUICK = {  # how the quick version shortens each script: still every term of its objective
+QUICK = {  # how the quick version shortens each script that needs no download: still every term of its objective
     "train_lagrangian.py": "--epochs=20",
-    "train_disenib.py": "--steps=100 --est_thr=30",
-    "train_disenib_mnist.py": "--steps=20 --est_thr=10 --disc_thr=5 --freq_step_eval=10",
+    "train_disenib.py": "--steps=60 --est_thr=20",
     "train_disenib_shapes.py": "--steps=60 --est_thr=20 --freq_step_eval=20 --data_source=rendered",
     "train_disenib_sprites.py": "--steps=40 --est_thr=15 --freq_step_eval=20 --data_source=rendered",
 }

@@ -64,7 +64,10 @@ def test_a_sweep_that_makes_no_sense_is_refused(text):
 
 
 def test_the_quick_version_is_small_and_lies_apart():
-    for run in map(grid.quick, grid.published_grid((), (0,), "mnist")):
+    for run in grid.published_grid((), (0,), "mnist"):
+        if run.script == "train_disenib_mnist.py":  # needs a download
+            continue
+        run = grid.quick(run)
         command = " ".join(run.command())
         assert run.desc.startswith("quick/") and "--dataset=mnist" not in command
         assert "--epochs=" in command or "--steps=" in command
@@ -78,6 +81,7 @@ def test_the_quick_version_is_small_and_lies_apart():
     (["--jobs=0"], ["--jobs"]),
     (["--dataset=fashion_mnist", "--only=disentangling-shapes"], ["disentangling-shapes"]),
     (["--quick", "--dataset=fashion_mnist"], ["--quick"]),
+    (["--quick", "--only=disentangling-mnist"], ["--quick", "disentangling-mnist"]),
     (["--hfunc=pow"], ["--sweep"]),
     (["--sweep=lambda_kl:1..2"], ["lambda_kl:1e-5..1e-1:9"]),
     (["--sweep=lambda_kl:1e-5..1e-1:9", "--only=vib"], ["--only"]),

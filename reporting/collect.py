@@ -42,11 +42,12 @@ def collect(source: Path, target: Path, *, published_only: bool = True) -> list[
             continue
         evaluation = target / where / "evaluation.json"
         before = evaluation.read_bytes() if evaluation.exists() else None
-        _copy(folder, target / where)
         if before is None:
             lines.append(f"collected {where}")
-        elif before != evaluation.read_bytes():
+        elif before != (folder / "evaluation.json").read_bytes():
+            shutil.rmtree(target / where)  # of another run of this name, and so are the files beside it
             lines.append(f"collected {where}, in place of other numbers")
+        _copy(folder, target / where)
     return lines
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from reporting import tables
-from reporting.collect import read_runs, thinned
+from reporting.collect import collect, read_runs, thinned
 from reporting.grid import QUICK_LABEL
 from reporting.report import build_tables, report
 
@@ -147,6 +147,18 @@ def test_a_report_built_twice_is_the_same_to_the_byte_and_needs_no_storage(built
     before = files()
     report(built / "nothing", built / "results")
     assert files() == before
+
+
+def test_a_run_that_is_made_anew_takes_the_place_of_the_old_one_and_of_all_its_files(built, tmp_path):
+    source, target = shutil.copytree(built / "experiments", tmp_path / "experiments"), tmp_path / "results"
+    run = "quant/mnist/vib/seed1"
+    collect(source, target)
+    (target / run / "evaluation-best.json").write_text("{}")
+    assert collect(source, target)[0] == "left out quant/mnist/nib/seed0: the published run has no --epochs"
+    assert (target / run / "evaluation-best.json").exists()
+    shutil.copyfile(RESULTS / "quant/mnist/vib/seed2/evaluation.json", source / run / "evaluation.json")
+    assert f"collected {run}, in place of other numbers" in collect(source, target)
+    assert not (target / run / "evaluation-best.json").exists()
 
 
 class Page(HTMLParser):

@@ -79,7 +79,8 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
         part.parts.append(("table", *table) if table else ("text", f"{TITLES[data]}: {tables.ABSENT}."))
         for run in runs:
             if (run["kind"], run["data"]) == ("disentangling", data):
-                title, images = f"{TITLES[data]}, seed {run['seed']}", run["config"]["data"]["source"]
+                note = f", {found['label']}" if found["label"] else ""  # their files do not say so themselves
+                title, images = f"{TITLES[data]}, seed {run['seed']}{note}", run["config"]["data"]["source"]
                 part.parts += [
                     ("picture", Figure(title, run["pictures"][name], f"{what}. Images: {images}."))
                     for name, what in PICTURES.items() if name in run["pictures"]

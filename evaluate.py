@@ -4,8 +4,9 @@
     python evaluate.py --desc=quant/mnist/vib --rand_seed=1 --checkpoint=best --metrics=accuracy,attack --split=test
     python evaluate.py --desc=quant/mnist/vib --code=mean --metrics=detection --split=test
 
-Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder. The same
-checkpoint gives the same numbers as the end of its training did. All metrics of an MNIST run take under a minute on
+Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder, and the
+curves of detection into detection-curves-<checkpoint>.json. The same checkpoint gives the same numbers as the end of
+its training did. All metrics of an MNIST run take under a minute on
 two CPU cores.
 """
 
@@ -95,9 +96,13 @@ def main() -> None:
     measured = experiment.evaluate(
         model.to(device), loaded, options=trained_with, metrics=metrics, splits=options.split
     )
+    curves = measured.pop("ood_curves", None)
     results = saved["position"] | measured
     print(results_table(results, published_for(saved["script"], trained_with)))
     write_merged(folder.path / f"{name}.json", results)
+    if curves:
+        curves_name = name.replace("evaluation", "detection-curves", 1)
+        write_merged(folder.path / f"{curves_name}.json", saved["position"] | curves)
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:

@@ -200,11 +200,16 @@ class TrainingRun:
             self._stop.at_once = False
 
     def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
-        """The content of evaluation.json: read if it is there, else made, logged and written."""
+        """The content of evaluation.json: read if it is there, else made, logged and written.
+
+        Curves of detection ("ood_curves") go into a file of their own, detection-curves.json.
+        """
         if self._folder.evaluation.exists():
             return read_json(self._folder.evaluation)
         began = time.monotonic()
         metrics = self.interruptible(evaluate)
+        if curves := metrics.pop("ood_curves", None):
+            write_json(self._folder.path / "detection-curves.json", {**self.position(), **curves})
         self.log.scalars(flatten({"final": metrics}), **self.position())
         self.log.lengths()  # on disk, before evaluation.json says that all is done
         seconds = {"training": self._progress.seconds, "evaluation": time.monotonic() - began}

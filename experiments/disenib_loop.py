@@ -107,6 +107,7 @@ def train_disenib(
             training.save()
             link_atomically(start.folder.last_checkpoint, start.folder.step_checkpoint(step))
             metrics = training.interruptible(evaluate)
+            metrics.pop("ood_curves", None)  # kept of the end only
             training.log.scalars(flatten({"eval": metrics}), **training.position())
             results = training.position() | metrics
             write_json(start.folder.path / f"evaluation-step{step}.json", results)

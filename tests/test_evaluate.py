@@ -21,9 +21,11 @@ def test_the_last_checkpoint_gives_the_numbers_of_the_end_of_training(copy):
     outcome = evaluate(copy)
     assert outcome.status == 0 and "I(X;T)" in outcome.out and "AUROC" in outcome.out
     after = contents(copy)
-    [new] = after.keys() - before.keys()
-    assert new.endswith("a/b/seed0/evaluation-last.json") and before == {name: after[name] for name in before}
-    assert written(copy, "evaluation-last.json") == written(copy, "evaluation.json")
+    curves, evaluation = sorted(after.keys() - before.keys())
+    assert evaluation.endswith("a/b/seed0/evaluation-last.json") and curves.endswith("/detection-curves-last.json")
+    assert before == {name: after[name] for name in before}
+    for name in ("evaluation", "detection-curves"):
+        assert written(copy, f"{name}-last.json") == written(copy, f"{name}.json")
 
 
 @pytest.mark.parametrize("flags, splits, keys", [

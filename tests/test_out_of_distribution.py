@@ -6,7 +6,12 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
-from modellib.evaluations.out_of_distribution import detection_metrics, noise_images, odin_scores
+from modellib.evaluations.out_of_distribution import (
+    detection_curves,
+    detection_metrics,
+    noise_images,
+    odin_scores,
+)
 
 
 def seeded():
@@ -124,3 +129,15 @@ def test_exact_figures_are_those_of_ten_thousand_equally_spaced_thresholds():
     assert result["fpr_at_95_tpr"] == pytest.approx(fpr[tpr >= 0.95].min(), abs=2e-3)
     assert result["auroc"] == pytest.approx(-np.sum(np.diff(fpr) * tpr[:-1]), abs=2e-3)  # the published rectangles
     assert result["detection_error"] == pytest.approx(((1 - tpr + fpr) / 2).min(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_curves_that_are_kept_are_those_behind_the_figures(name):
+    inside, outside = (torch.tensor(scores, dtype=torch.float64).repeat(20) for scores in CASES[name])
+    curves = detection_curves(inside, outside)
+    fpr, tpr = np.array(curves["roc"]).T
+    assert len(fpr) <= 101 and (fpr[0], tpr[0]) == (0, 0) and (fpr[-1], tpr[-1]) == (1, 1)
+    assert abs(np.trapezoid(tpr, fpr) - detection_metrics(inside, outside)["auroc"]) < 0.01
+    assert sum(curves["inside"]) == len(inside) and sum(curves["outside"]) == len(outside)
+    low, high = curves["range"]
+    assert len(curves["inside"]) == 50 and low == min(*inside, *outside) and high == max(*inside, *outside)

@@ -11,7 +11,12 @@ from modellib.evaluations.accuracy import accuracy
 from modellib.evaluations.adversarial_robustness import fgsm
 from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, mean_code
 from modellib.evaluations.information import information
-from modellib.evaluations.out_of_distribution import detection_metrics, noise_images, odin_scores
+from modellib.evaluations.out_of_distribution import (
+    detection_curves,
+    detection_metrics,
+    noise_images,
+    odin_scores,
+)
 from modellib.evaluations.style import label_from_style, style_information
 from modellib.gaussians import sample
 
@@ -52,7 +57,8 @@ def evaluate(
     code: what attacks and detection see, a fresh "sample" every time (published for VIB and NIB) or the "mean"
     (published for DisenIB; the informations of the mean code then stand beside those of a sample).
     style_encoder: of DisenIB, for what its style code says.
-    Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats.
+    Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats, and with detection
+    "ood_curves": {outside name: `detection_curves`}.
     """
 
     def drawing(*names: str) -> Draw:
@@ -101,10 +107,11 @@ def evaluate(
             batch_size=settings.batch_size,
         )
         inside_scores = odin(inside, draw=drawing("odin", "inside"), progress=progress("ODIN, test set"))
-        results["ood"] = {}
+        results |= {"ood": {}, "ood_curves": {}}
         for name, images in outside.items():
             if images is None:
                 images = noise_images(name, inside, generator("noise images", name))
             scores = odin(images, draw=drawing("odin", name), progress=progress(f"ODIN, {name}"))
             results["ood"][name] = detection_metrics(inside_scores, scores)
+            results["ood_curves"][name] = detection_curves(inside_scores, scores)
     return {name: result for name, result in results.items() if result}

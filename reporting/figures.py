@@ -1,0 +1,317 @@
+"""The figures of the report. The same runs give the same bytes."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+
+from custom_pkg.tables import flatten  # noqa: E402
+from modellib.published import MNIST  # noqa: E402
+from reporting.grid import QUANTITATIVE, TITLES  # noqa: E402
+from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for  # noqa: E402
+
+COLOURS = {  # Okabe and Ito's, told apart by colour-blind readers too
+    "vib": "#0072B2", "nib": "#E69F00", "squared-vib": "#56B4E9", "squared-nib": "#D55E00", "disenib": "#009E73",
+}  # fmt: skip
+MARKERS = {"vib": "o", "nib": "s", "squared-vib": "^", "squared-nib": "D", "disenib": "*"}
+SET_NAMES = {"train": "training set", "test": "test set"}
+STYLE = {"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
+
+
+class Figure(NamedTuple):
+    """A picture of the report. text: what it shows, for captions and for those who do not see it."""
+
+    title: str
+    path: Path
+    text: str
+
+
+def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label: str | None) -> list[Figure]:
+    """Draw what the runs allow into `folder`. label: what has to stand in every picture, if anything."""
+    for old in folder.glob("*.png"):  # of runs that may be gone
+        old.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    figures: list[Figure] = []
+
+    def add(name: str, title: str, text: str, draw: Callable, *arguments) -> None:
+        with plt.rc_context(STYLE):
+            figure = draw(*arguments)
+            heading = f"{title}: {label}" if label else title
+            figure.suptitle(heading, fontweight="bold")
+            figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight", metadata={"Software": None})
+            plt.close(figure)
+        figures.append(Figure(title, folder / f"{name}.png", text))
+
+    for data in datasets:
+        quant = [run for run in runs if (run["kind"], run["data"]) == ("quant", data)]
+        if not quant:
+            continue
+        end, on = ("" if data == datasets[0] else f"-{data}"), TITLES[data]
+        paper = " Hollow marks are the paper's." if data == "mnist" else ""
+        add(
+            f"information-plane{end}", f"Information plane, {on}",
+            "I(X;T) against I(Y;T), one mark a run (of DisenIB: of the mean code, as published)." + paper +
+            " All of the information about the label and nothing else lies where the line I(Y;T) = I(X;T) meets H(Y).",
+            information_plane, quant, data,
+        )
+        add(
+            f"robustness{end}", f"Adversarial robustness, {on}",
+            "Share of the images classified correctly at first that stay correct under FGSM of size ε, mean and "
+            "standard deviation over seeds." + (" Dashed: the paper." if data == "mnist" else ""),
+            robustness, quant, data,
+        )
+        with_curves = [run for run in quant if "gauss" in run["curves"]]
+        if with_curves:
+            lacking = [run["where"] for run in quant if run not in with_curves]
+            add(
+                f"detection{end}", f"Detection of Gaussian noise with ODIN, {on}",
+                "Left: ROC of every run. Right: the scores of the test set and of the noise, of one run a model (its "
+                "lowest seed); where they overlap, they cannot be told apart."
+                + (f" No curves were kept of {', '.join(lacking)}." if lacking else ""),
+                detection, with_curves,
+            )
+        lagrangian = [run for run in quant if run["name"] != "disenib" and run["metrics"]]
+        if lagrangian:
+            add(
+                f"training-lagrangian{end}", f"Training of the Lagrangian models, {on}",
+                "After every epoch, one line a run: accuracy of sampled codes on the test set, cross entropy, KL term.",
+                training_lagrangian, lagrangian,
+            )
+    disenib = [run for run in runs if run["kind"] != "sweep" and "train/loss_rec" in (run["metrics"] or [{}])[0]]
+    if disenib:
+        add(
+            "training-disenib", "Training of DisenIB",
+            "Means over 10 steps. The estimator's outputs on independent and on joint pairs come together as S and T "
+            "become independent.",
+            training_disenib, disenib,
+        )
+    sweeps: dict[tuple[str, str], list[dict]] = {}
+    for run in runs:
+        if run["kind"] == "sweep":
+            sweeps.setdefault((run["data"], run["name"]), []).append(run)
+    for (data, name), points in sweeps.items():
+        single = [run for run in runs if (run["kind"], run["data"], run["name"]) == ("quant", data, "disenib")]
+        model, _, h = name.partition("-")
+        add(
+            f"ib-curve-{data}-{name}", f"IB curve of {TITLES[model]}, h = {h}, {TITLES[data]}",
+            "Every λ has its own compression, and none is right for all; the stars are DisenIB, which has no λ to tune."
+            if single else "Every λ has its own compression. DisenIB has not been run on this data set.",
+            ib_curve, points, single,
+        )
+    return figures
+
+
+def _limits(runs: Sequence[dict]) -> tuple[float, float]:
+    """H(Y) of the test set, and ln K."""
+    return runs[0]["evaluation"]["test/mi_yt_ceiling"], math.log(runs[0]["config"]["data"]["n_classes"])
+
+
+def _plane(axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequence[float]]) -> None:
+    """The frame of an information plane around the points."""
+    x = [point[0] for point in points]
+    y = [point[1] for point in points]
+    left, right = min(*x, h_of_y) - 0.25, max(*x, h_of_y) + 0.25
+    bottom, top = min(y) - 0.1 * (ln_k - min(y)) - 0.02, ln_k + 0.12 * (ln_k - min(y)) + 0.02
+    axes.plot([0, right], [0, right], color="0.35", lw=1)
+    axes.fill_between([0, top], [0, top], [top, top], color="0.9", lw=0)
+    axes.axhline(h_of_y, color="0.35", lw=1, ls="--")
+    axes.axhline(ln_k, color="0.35", lw=1, ls=":")
+    axes.annotate(f"ln K = {ln_k:.3f}", (right, ln_k), (-2, 2), textcoords="offset points", ha="right", va="bottom",
+                  fontsize=8, color="0.35")
+    axes.annotate(f"H(Y) = {h_of_y:.3f}", (right, h_of_y), (-2, -3), textcoords="offset points", ha="right", va="top",
+                  fontsize=8, color="0.35")
+    at = max(left, bottom + 0.6 * (h_of_y - bottom))
+    axes.annotate("I(Y;T) = I(X;T)", (at, at), (6, 0), textcoords="offset points", fontsize=8,
+                  color="0.35")
+    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="I(X;T), nats", ylabel="I(Y;T), nats",
+             title=SET_NAMES[split])
+
+
+def _point(run: dict, split: str) -> list[float]:
+    model = run["name"] if run["kind"] == "quant" else ""
+    return [run["evaluation"][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")]
+
+
+def _size(model: str) -> float:
+    return 130 if model == "disenib" else 45
+
+
+def information_plane(runs: Sequence[dict], data: str):
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    models = _models(runs)
+    for axes, split in zip(panels, SPLITS, strict=True):
+        points = {run["where"]: _point(run, split) for run in runs}
+        papers = {}
+        if data == "mnist":
+            flat = {model: flatten(MNIST[model]) for model in QUANTITATIVE}
+            papers = {
+                model: [flat[model][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")] for model in flat
+            }
+        _plane(axes, split, *_limits(runs), [*points.values(), *papers.values()])
+        for model, point in papers.items():
+            axes.scatter(*point, s=_size(model) * 1.6, marker=MARKERS[model], facecolors="none",
+                         edgecolors=COLOURS[model], linewidths=1.3, zorder=3)
+        for run in runs:
+            axes.scatter(*points[run["where"]], s=_size(run["name"]), marker=MARKERS[run["name"]],
+                         color=COLOURS[run["name"]], alpha=0.85, lw=0, zorder=4)
+    shown = list(QUANTITATIVE) if data == "mnist" else models
+    handles = [
+        Line2D([], [], ls="", marker=MARKERS[model], ms=11 if model == "disenib" else 7, color=COLOURS[model],
+               markerfacecolor=COLOURS[model] if model in models else "none",
+               label=TITLES[model] + ("" if model in models else " (paper only: not run)"))
+        for model in shown
+    ]  # fmt: skip
+    if data == "mnist":
+        hollow = {"color": "0.3", "markerfacecolor": "none"}
+        handles.append(Line2D([], [], ls="", marker="o", ms=8, label="hollow: paper", **hollow))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    return figure
+
+
+def _models(runs: Sequence[dict]) -> list[str]:
+    return list(dict.fromkeys(run["name"] for run in runs))
+
+
+def robustness(runs: Sequence[dict], data: str):
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    epsilons = [0.0, *map(float, EPSILONS)]
+    for axes, split in zip(panels, SPLITS, strict=True):
+        for model in QUANTITATIVE:
+            style = {"color": COLOURS[model], "marker": MARKERS[model], "ms": 8 if model == "disenib" else 5}
+            if data == "mnist":
+                fgsm = MNIST[model][split]["fgsm"]
+                axes.plot(epsilons, [100, *(100 * fgsm[epsilon] for epsilon in EPSILONS)], ls="--", lw=1, alpha=0.7,
+                          color=COLOURS[model])
+            of_model = [run["evaluation"] for run in runs if run["name"] == model]
+            if not of_model:
+                if data == "mnist":
+                    axes.plot([], [], ls="--", lw=1, color=COLOURS[model], label=f"{TITLES[model]} (paper; not run)")
+                continue
+            values = [[100 * run[f"{split}/fgsm/{epsilon}"] for run in of_model] for epsilon in EPSILONS]
+            means = [100, *map(statistics.mean, values)]
+            stds = [0, *(statistics.stdev(v) if len(v) > 1 else 0 for v in values)]
+            axes.errorbar(epsilons, means, yerr=stds, capsize=3, lw=1.6, label=TITLES[model], **style)
+        axes.set(xlabel="ε, for images in [-1, 1]", title=SET_NAMES[split], ylim=(0, 103), xticks=epsilons)
+    panels[0].set_ylabel("still correct, %")
+    order = [TITLES[model] for model in QUANTITATIVE]
+    handles = zip(*panels[1].get_legend_handles_labels(), strict=True)
+    handles = sorted(handles, key=lambda pair: order.index(pair[1].split(" ")[0]))
+    panels[1].legend(*zip(*handles, strict=True), frameon=False, fontsize=9)
+    return figure
+
+
+def detection(runs: Sequence[dict]):
+    models = _models(runs)
+    figure = plt.figure(figsize=(11, max(4.5, 1.3 * len(models))), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    axes = left.subplots()
+    for run in runs:
+        fpr, tpr = zip(*run["curves"]["gauss"]["roc"], strict=True)
+        first = run is next(r for r in runs if r["name"] == run["name"])
+        axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=COLOURS[run["name"]], lw=1.4, alpha=0.85,
+                  label=TITLES[run["name"]] if first else None)
+    axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
+    axes.axhline(95, color="0.6", lw=0.8)
+    axes.annotate("95 %", (100, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
+    axes.set(xlabel=f"{OUTSIDE['gauss']} accepted, % (FPR)", ylabel="test images accepted, % (TPR)",
+             xlim=(-1, 101), ylim=(-1, 101), title="ROC")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    panels = right.subplots(len(models), 1, squeeze=False)[:, 0]
+    for panel, model in zip(panels, models, strict=True):
+        run = next(run for run in runs if run["name"] == model)
+        curve, k = run["curves"]["gauss"], run["config"]["data"]["n_classes"]
+        low, high = (1000 * (score - 1 / k) for score in curve["range"])
+        n = len(curve["inside"])
+        edges = [low + i * (high - low) / n for i in range(n + 1)]
+        for name, colour, what in (("inside", COLOURS[model], "test set"), ("outside", "0.45", OUTSIDE["gauss"])):
+            total = sum(curve[name])
+            panel.stairs([100 * count / total for count in curve[name]], edges, fill=True, alpha=0.5, color=colour,
+                         label=what)
+        panel.set_ylabel("images, %", fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.legend(frameon=False, fontsize=8, title=f"{TITLES[model]}, seed {run['seed']}", title_fontsize=8)
+    panels[0].set_title("ODIN scores")
+    panels[-1].set_xlabel("(score − 1/K) · 1000")
+    return figure
+
+
+def training_lagrangian(runs: Sequence[dict]):
+    figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    shown = (("eval/test/accuracy", 100, "test accuracy, %"), ("train/loss_dec", 1, "cross entropy, nats"),
+             ("train/loss_kl", 1, "KL term, nats"))
+    for axes, (key, scale, name) in zip(panels, shown, strict=True):
+        for run in runs:
+            first = run is next(r for r in runs if r["name"] == run["name"])
+            axes.plot([line["epoch"] for line in run["metrics"] if key in line],
+                      [scale * line[key] for line in run["metrics"] if key in line], lw=1.1, alpha=0.85,
+                      color=COLOURS[run["name"]], label=TITLES[run["name"]] if first else None)
+        axes.set(xlabel="epoch", ylabel=name)
+    panels[0].set_ylim(bottom=_floor(runs))
+    panels[1].set_yscale("log")
+    panels[0].legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def _floor(runs: Sequence[dict]) -> float:
+    """From where on accuracies are worth seeing: what a tenth of them lies below, at the most."""
+    values = sorted(100 * line["eval/test/accuracy"] for run in runs for line in run["metrics"]
+                    if "eval/test/accuracy" in line)
+    return max(0, values[len(values) // 10] - 5)
+
+
+def training_disenib(runs: Sequence[dict]):
+    figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    labels = {run["where"]: f"{run['kind'].replace('quant', 'quantitative')}, {TITLES[run['data']]}, seed {run['seed']}"
+              for run in runs}
+    colours = plt.get_cmap("tab10")
+    for number, run in enumerate(runs):
+        lines = [line for line in run["metrics"] if "train/loss_rec" in line]
+        steps = [line["step"] for line in lines]
+        style = {"lw": 1, "color": colours(number % 10)}
+        for axes, key in zip(panels, ("train/loss_dec", "train/loss_rec"), strict=False):
+            axes.plot(steps, [line[key] for line in lines], label=labels[run["where"]], **style)
+        for key, dashes in (("train/output_real", "-"), ("train/output_fake", "--")):
+            panels[2].plot(steps, [line[key] for line in lines], ls=dashes, **style)
+    names = ("cross entropy, nats", "reconstruction error, MSE", "estimator's output")
+    for axes, name in zip(panels, names, strict=True):
+        axes.set(xlabel="step", ylabel=name)
+    for axes in panels[:2]:
+        axes.set_yscale("log")
+    panels[2].legend(handles=[Line2D([], [], color="0.3", label="independent pairs"),
+                              Line2D([], [], color="0.3", ls="--", label="joint pairs")], frameon=False, fontsize=8)
+    lines = panels[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    by_lambda: dict[float, list[dict]] = {}
+    for run in runs:
+        by_lambda.setdefault(run["lambda_kl"], []).append(run)
+    values = sorted(by_lambda)
+    star_style = {"color": COLOURS["disenib"], "edgecolors": "black"}
+    norm = matplotlib.colors.LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
+    for axes, split in zip(panels, SPLITS, strict=True):
+        at_lambda = [[_point(run, split) for run in by_lambda[value]] for value in values]
+        means = [[statistics.mean(part) for part in zip(*points, strict=True)] for points in at_lambda]
+        stars = [_point(run, split) for run in disenib]
+        marks = [_point(run, split) for run in runs]
+        _plane(axes, split, *_limits(runs), [*marks, *stars])
+        axes.plot(*zip(*means, strict=True), color="0.5", lw=1, zorder=2)
+        colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,
+                               cmap="viridis", s=45, zorder=3)
+        for star in stars:
+            axes.scatter(*star, s=170, marker="*", **star_style, linewidths=0.6, zorder=4)
+    figure.colorbar(colours, ax=panels, label="λ")
+    if disenib:
+        handle = Line2D([], [], ls="", marker="*", ms=12, color=COLOURS["disenib"], mec="black", label="DisenIB")
+        panels[0].legend(handles=[handle], frameon=False, loc="lower right")
+    return figure

@@ -1,0 +1,50 @@
+"""The report on what is on disk: tables, figures, a page of markdown and one of HTML."""
+
+from pathlib import Path
+
+from custom_pkg.files import write_atomically, write_json
+from custom_pkg.tables import format_table
+from reporting import page, tables
+from reporting.collect import collect, read_runs
+from reporting.figures import draw_all
+from reporting.grid import QUANTITATIVE, QUICK_LABEL, TITLES
+
+
+def report(source: Path, target: Path, *, label: str | None = None, readme: Path | None = None) -> str:
+    """Collect the finished runs below `source` into `target`, build everything there from `target` alone.
+
+    label: marks what is not the published experiment. readme: gets the tables between its marks, where it has them.
+    Returns what to print.
+    """
+    lines = collect(source, target, published_only=label is None)
+    target.mkdir(parents=True, exist_ok=True)
+    runs = read_runs(target)
+    found = build_tables(runs, label)
+    datasets = list(found["quantitative"])
+    figures = draw_all(runs, datasets, target / "figures", label)
+    write_json(target / "tables.json", found)
+    for name, text in (
+        ("tables.csv", tables.to_csv(found)), ("tables.tex", tables.to_latex(found)),
+        ("README.md", page.as_markdown(found, figures, runs, target)),
+        ("report.html", page.as_html(found, figures, runs)),
+    ):  # fmt: skip
+        write_atomically(target / name, text.encode())
+    if readme is not None and readme.exists():
+        before = readme.read_text()
+        after = tables.with_tables(before, found)
+        if after != before:
+            write_atomically(readme, after.encode())
+            lines.append(f"new numbers in {readme}")
+    for data in datasets:
+        header, rows = tables.comparison(found, data)
+        title = f"{TITLES[data]}, {label}" if label else TITLES[data]
+        lines += ["", title, format_table(header, rows)]
+    lines += ["", f"{len(runs)} runs, {len(figures)} figures; open {target / 'report.html'}"]
+    return "\n".join(lines)
+
+
+def build_tables(runs: list[dict], label: str | None) -> dict:
+    """tables.json: the first data set is there even when nothing was run on it, the others when something was."""
+    first = "digits" if label == QUICK_LABEL else "mnist"
+    others = sorted({run["data"] for run in runs if run["kind"] == "quant" and run["name"] in QUANTITATIVE} - {first})
+    return tables.build(runs, label, [first, *others])

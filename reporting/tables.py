@@ -1,0 +1,297 @@
+"""The tables of the paper from the runs on disk: as data, and as markdown, CSV and LaTeX made from that data."""
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+
+from custom_pkg.tables import flatten
+from experiments.results import ROWS as METRICS
+from experiments.results import UNITS
+from modellib.published import MNIST
+from reporting.grid import DISENTANGLING, QUANTITATIVE, TITLES
+
+SPLITS = ("train", "test")
+EPSILONS = ("0.1", "0.2", "0.3")
+ROWS = {  # as the paper lists them: name -> key of evaluation.json
+    **{f"{name}, {split}": f"{split}/{key}" for name, key in (("I(X;T)", "mi_xt"), ("I(Y;T)", "mi_yt"))
+       for split in SPLITS},
+    **{f"accuracy {split}, %": f"{split}/accuracy" for split in SPLITS},
+    **{f"FGSM {split}, ε = {epsilon}, %": f"{split}/fgsm/{epsilon}" for split in SPLITS for epsilon in EPSILONS},
+    **{f"OOD {name}, %": f"ood/gauss/{key}" for name, key in (
+        ("FPR at 95 % TPR", "fpr_at_95_tpr"), ("AUROC", "auroc"), ("AUPR In", "aupr_in"), ("AUPR Out", "aupr_out"),
+        ("detection error", "detection_error"),
+    )},
+}  # fmt: skip
+OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
+CODES = ("sample", "mean")
+ABSENT = "not run"
+
+
+def key_for(model: str, key: str) -> str:
+    """The key of the published figure: DisenIB's informations and accuracies are those of the mean code."""
+    of_mean = model == "disenib" and key.split("/")[-1] in ("mi_xt", "mi_yt", "accuracy")
+    return f"{key}_mean_code" if of_mean else key
+
+
+def is_off(mean: float, std: float | None, published: float) -> bool:
+    """By more than 3 of our standard deviations or 10 % of the published figure, whichever is larger."""
+    return abs(mean - published) > max(0.1 * abs(published), 3 * (std or 0))
+
+
+def over_seeds(values: dict[str, float], published: float | None = None, *, scale: float = 1) -> dict:
+    """One figure: by seed, mean, sample standard deviation (None for one seed), and how it stands to the paper.
+
+    scale: from the unit of evaluation.json to that of the table.
+    """
+    values = {seed: scale * value for seed, value in values.items()}
+    mean = statistics.mean(values.values())
+    std = statistics.stdev(values.values()) if len(values) > 1 else None
+    figure = {"seeds": values, "mean": mean, "std": std}
+    if published is not None:
+        published *= scale
+        figure |= {"published": published, "difference": mean - published, "off": is_off(mean, std, published)}
+    return figure
+
+
+def build(runs: Sequence[dict], label: str | None, datasets: Sequence[str]) -> dict:
+    """The content of tables.json, in the units that the tables name. What was not run is not in it.
+
+    runs: of `collect.read_runs`. label: what has to stand beside every figure, if anything.
+    datasets: those of the quantitative comparison.
+    """
+    of = lambda kind, data: [run for run in runs if (run["kind"], run["data"]) == (kind, data)]  # noqa: E731
+    sweeps: dict[str, list] = {}
+    for run in runs:
+        if run["kind"] == "sweep":
+            sweeps.setdefault(f"{run['data']}/{run['name']}", []).append(_point(run) | {"lambda_kl": run["lambda_kl"]})
+    return {
+        "label": label,
+        "quantitative": {data: _quantitative(of("quant", data), data) for data in datasets},
+        "detection": _detection(of("quant", "mnist")),
+        "disentangling": {data: _disentangling(of("disentangling", data)) for data in DISENTANGLING.values()},
+        "sweeps": sweeps,
+        "runs": [_record(run) for run in runs],
+    }
+
+
+def _quantitative(runs: Sequence[dict], data: str) -> dict[str, dict]:
+    models = {}
+    for model in QUANTITATIVE:
+        published = flatten(MNIST[model]) if data == "mnist" else {}
+        by_key = _by_key([run for run in runs if run["name"] == model])
+        keys = {row: key_for(model, row_key) for row, row_key in ROWS.items()}
+        models[model] = {
+            row: over_seeds(by_key[key], published.get(key), scale=100 if row.endswith("%") else 1)
+            for row, key in keys.items() if key in by_key
+        }  # fmt: skip
+        if by_key:
+            models[model]["last epoch"] = {"seeds": by_key["epoch"]}
+    return models
+
+
+def _detection(runs: Sequence[dict]) -> dict:
+    """Detection of other sets and with the other code, where evaluate.py has measured it."""
+    found: dict[str, dict] = {}
+    for model in QUANTITATIVE:
+        for code in CODES:
+            own = "mean" if model == "disenib" else "sample"
+            file = "last" if code == own else f"last-{code}-code"
+            for outside in OUTSIDE:
+                key = f"ood/{outside}/fpr_at_95_tpr"
+                values = {
+                    str(run["seed"]): run["others"][file][key]
+                    for run in runs if run["name"] == model and key in run["others"].get(file, {})
+                }  # fmt: skip
+                if values:
+                    found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
+    return found
+
+
+def _disentangling(runs: Sequence[dict]) -> dict[str, dict]:
+    """set -> the name of a number -> the figure, and how many digits it is shown with."""
+    found: dict[str, dict] = {}
+    for key, values in _by_key(runs).items():
+        split, _, metric = key.partition("/")
+        metric, _, factor = metric.partition("/")
+        if metric in METRICS:
+            row = METRICS[metric].format(factor)
+            scale, digits = UNITS[row.rsplit(", ", 1)[1]]
+            found.setdefault(split, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
+    return found
+
+
+def _by_key(runs: Sequence[dict]) -> dict[str, dict[str, float]]:
+    """key -> seed -> value; only keys that all the runs have."""
+    keys = [key for key in runs[0]["evaluation"] if all(key in run["evaluation"] for run in runs)] if runs else []
+    return {key: {str(run["seed"]): run["evaluation"][key] for run in runs} for key in keys}
+
+
+def _point(run: dict) -> dict:
+    """Where a run lies in the information plane, by set."""
+    model = run["name"] if run["kind"] == "quant" else ""
+    point = {"seed": run["seed"]}
+    for split in SPLITS:
+        point[split] = [run["evaluation"][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")]
+    return point
+
+
+def _record(run: dict) -> dict:
+    config = run["config"]
+    return {
+        "where": run["where"], "command": config["command"], "epoch": run["evaluation"]["epoch"],
+        "step": run["evaluation"]["step"], "seconds": run["times"] or None, "data": config["data"]["source"],
+        "precision": config["options"].get("precision", "fp32"), "machine": config["machine"],
+        "versions": config["versions"], "code": config["code"],
+    }  # fmt: skip
+
+
+def cell(figure: dict | None, *, digits: int = 2) -> str:
+    """mean ± std (paper), with a dagger where it is off; of one seed there is no std."""
+    if figure is None:
+        return ABSENT
+    text = f"{figure['mean']:.{digits}f}"
+    if figure["std"] is not None:
+        text += f" ± {figure['std']:.{digits}f}"
+    if "published" in figure:
+        text += f" ({figure['published']:.2f})"
+    return f"{text} †" if figure.get("off") else text
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(r)} |" for r in rows)])
+
+
+def comparison(tables: dict, data: str, *, absent_too: bool = True) -> tuple[list[str], list[list[str]]]:
+    """The paper's table: a column per model, with those that were not run or without them."""
+    columns = {model: figures for model, figures in tables["quantitative"][data].items() if figures or absent_too}
+    corner = "ours ± std (paper)" if data == "mnist" else "ours ± std"
+    rows = [[row, *(cell(f.get(row)) for f in columns.values())] for row in ROWS]
+    last = [", ".join(map(str, f["last epoch"]["seeds"].values())) if f else ABSENT for f in columns.values()]
+    return [corner, *(TITLES[model] for model in columns)], [*rows, ["last epoch, per seed", *last]]
+
+
+def one_model(tables: dict, data: str, model: str) -> tuple[list[str], list[list[str]]] | None:
+    """All about one model: mean and std, the published figure, the difference, and every seed; None if not run."""
+    figures = tables["quantitative"][data][model]
+    if not figures:
+        return None
+    seeds = list(figures["last epoch"]["seeds"])
+    rows = []
+    for row in ROWS:
+        if row not in figures:
+            continue
+        figure = dict(figures[row])
+        published = figure.pop("published", None)
+        paper = [] if published is None else [f"{published:.2f}", f"{figure['difference']:+.2f}"]
+        rows.append([row, cell(figure), *paper, *(f"{value:.2f}" for value in figure["seeds"].values())])
+    paper = ["paper", "difference"] if data == "mnist" else []
+    return [TITLES[model], "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows
+
+
+def detection(tables: dict) -> tuple[list[str], list[list[str]]]:
+    """False positive rates at 95 % TPR, of sampled codes and of mean codes, against three outside sets."""
+    rows = []
+    for model, found in tables["detection"].items():
+        figures = [found.get(outside, {}).get(code) for outside in OUTSIDE for code in CODES]
+        rows.append([TITLES[model], *(cell(figure, digits=1) for figure in figures)])
+    return ["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows
+
+
+def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] | None:
+    """Our numbers on one data set, for which the paper has pictures only; None if not run."""
+    by_split = tables["disentangling"][data]
+    if not by_split:
+        return None
+    names = {"train": "training set", "test": "images that training never saw"}
+    rows = []
+    for row in dict.fromkeys(row for figures in by_split.values() for row in figures):
+        found = [figures.get(row) for figures in by_split.values()]
+        rows.append([row, *(cell(figure, digits=figure["digits"]) if figure else "–" for figure in found)])
+    return [TITLES[data], *(names[split] for split in by_split)], rows
+
+
+def runs_table(tables: dict) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for run in tables["runs"]:
+        machine = run["machine"]
+        times = [duration((run["seconds"] or {}).get(name)) for name in ("training", "evaluation")]
+        rows.append([
+            run["where"], f"{run['epoch']} / {run['step']}", *times,
+            run["precision"], f"{machine['device']}, {machine['threads']} of {machine['cores']} threads", run["data"],
+            run["code"],
+        ])  # fmt: skip
+    return ["run", "epoch / step", "training", "evaluation", "precision", "on", "images", "code"], rows
+
+
+def duration(seconds: float | None) -> str:
+    """1 h 02 min, 3 min 05 s, 40 s."""
+    if seconds is None:
+        return "not recorded"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def to_csv(tables: dict) -> str:
+    """A line a figure, in the units that the names of the metrics end with."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["label", "data", "model", "metric", "mean", "std", "published", "difference", "n_seeds", "seeds"])
+    for data, models in tables["quantitative"].items():
+        for model, figures in models.items():
+            for row in ROWS:
+                figure = figures.get(row, {})
+                seeds = figure.get("seeds", {})
+                numbers = [_number(figure.get(name)) for name in ("mean", "std", "published", "difference")]
+                writer.writerow([
+                    tables["label"] or "", data, model, row, *numbers, len(seeds), " ".join(seeds) or ABSENT
+                ])  # fmt: skip
+    return buffer.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def to_latex(tables: dict) -> str:
+    """A booktabs table per data set of the comparison, and one of the disentangling runs each."""
+    parts, label = ["% \\usepackage{booktabs}"], f" ({tables['label']})" if tables["label"] else ""
+    for data in tables["quantitative"]:
+        parts.append(_latex(*comparison(tables, data), f"Results on {TITLES[data]}, mean ± std over seeds{label}."))
+    for data in tables["disentangling"]:
+        if table := disentangling(tables, data):
+            parts.append(_latex(*table, f"Disentangling of {TITLES[data]}{label}."))
+    return "\n\n".join(parts) + "\n"
+
+
+_IN_LATEX = {
+    "%": r"\%", "±": r"$\pm$", " †": r"$^\dagger$", "ε": r"$\varepsilon$", "–": "--",
+    "I(X;T)": "$I(X;T)$", "I(Y;T)": "$I(Y;T)$", "I(X;S)": "$I(X;S)$",
+}  # fmt: skip
+
+
+def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    def tex(text: str) -> str:
+        for plain, command in _IN_LATEX.items():
+            text = text.replace(plain, command)
+        return text
+
+    def line(cells: Sequence[str]) -> str:
+        return tex(" & ".join(cells)) + r" \\"
+
+    columns = "l" + "r" * (len(header) - 1)
+    return "\n".join([
+        r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}", rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule", line(header), r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}",
+    ])  # fmt: skip
+
+
+def with_tables(readme: str, tables: dict) -> str:
+    """The README with the present tables between their marks."""
+    for name, table in (("results", comparison(tables, "mnist", absent_too=False)), ("detection", detection(tables))):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = readme.split(begin)
+        readme = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
+    return readme

@@ -1,0 +1,113 @@
+"""Reproduce the paper: its runs, its tables and its figures, from one command.
+
+    python reproduce.py                            the published comparison and the three disentangling runs, seed 0
+    python reproduce.py --seeds=0,1,2              with error bars
+    python reproduce.py --only=vib,nib --jobs=2    some of it, side by side, the processor's threads divided among them
+    python reproduce.py --quick                    a small version in minutes, without downloads, labelled as such
+    python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
+    python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
+
+Each run is started as the ordinary script; its command is printed and can be pasted. Finished runs are skipped,
+interrupted ones resumed, and a failed one does not hold up the others: the same command goes on from wherever it was
+stopped, and ends with the table of all that is finished. The report goes to results/ (README.md, report.html, figures,
+tables as JSON, CSV and LaTeX), that of --quick to STORAGE/report-quick/.
+On two CPU cores a Lagrangian run takes 5 to 20 minutes and a DisenIB run hours. Exit status 1: something failed.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from custom_pkg import options as opt
+from custom_pkg.device import device_complaint
+from custom_pkg.errors import Interrupted, RunFailed, UserError, run_script
+from custom_pkg.interrupts import StopRequest
+from custom_pkg.options import option, size
+from custom_pkg.run_folder import STORAGE
+from custom_pkg.run_options import seed_complaint
+from reporting import grid
+from reporting.collect import DATASETS
+from reporting.grid import NAMES, QUICK_LABEL
+from reporting.report import report
+from reporting.runner import Ends, log_of, run_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    only: tuple[str, ...] = option((), group="which runs", choices=NAMES, help="some of the runs; [] is all")
+    seeds: tuple[int, ...] = option((0,), group="which runs", check=seed_complaint, help="every run with each of them")
+    dataset: str = option("mnist", group="which runs", choices=DATASETS, help="of the quantitative comparison")
+    quick: bool = option(False, group="which runs", help="a small version on digits and on images drawn here")
+    sweep: str = option(
+        "", group="which runs", help="a Lagrangian model over λ in place of the grid, like lambda_kl:1e-5..1e-1:9"
+    )
+    model: str = option("vib", group="which runs", choices=("vib", "nib"), help="of the sweep")
+    hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
+    report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
+    jobs: int = option(1, group="how", check=size, help="runs side by side")
+    precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
+    data_root: str = option("STORAGE/datasets", group="how", help="passed on: where data sets lie or are put")
+    device: str = option("auto", group="how", check=device_complaint, help="passed on: auto is a GPU if there is one")
+
+
+def main() -> None:
+    options = opt.parse(Options, description=__doc__)
+    if not options.seeds:
+        raise UserError("--seeds must name at least one seed")
+    if options.sweep and options.only:
+        raise UserError("--sweep and --only exclude each other: a sweep is of --model with --hfunc")
+    if not options.sweep and (options.model, options.hfunc) != ("vib", "none"):
+        raise UserError("--model and --hfunc belong to --sweep; the runs of the grid are chosen with --only")
+    if options.quick and options.dataset != "mnist":
+        raise UserError(f"--quick runs on scikit-learn's digits: leave --dataset={options.dataset} out")
+    if options.report:
+        show_report(options)
+        return
+    with StopRequest() as stop:
+        ends = run_all(runs_of(options), jobs=options.jobs, stop=stop)
+    if ends.interrupted:
+        go_on = shlex.join(["python", *sys.argv])
+        raise Interrupted(f"stopped, and what was running has saved; go on with\n  {go_on}", stop.signum)
+    if ends.finished:
+        show_report(options)
+    tell(ends)
+
+
+def runs_of(options: Options) -> list[grid.Run]:
+    """What the options ask for, in the order in which it is started. Raises UserError."""
+    if options.sweep:
+        values = grid.sweep_values(options.sweep)
+        runs = grid.sweep_grid(values, options.seeds, options.dataset, options.model, options.hfunc)
+    else:
+        runs = grid.published_grid(options.only, options.seeds, options.dataset, options.precision)
+    if options.quick:
+        runs = [grid.quick(run) for run in runs if run.script in grid.QUICK]
+        if not runs:
+            raise UserError("--quick leaves disentangling-mnist out, which needs MNIST; name another run with --only")
+    passed_on = [
+        f"--{name}={value}" for name, value in (("data_root", options.data_root), ("device", options.device))
+        if value != Options.__dataclass_fields__[name].default
+    ]  # fmt: skip
+    return [replace(run, extra=(*run.extra, *passed_on)) for run in runs]
+
+
+def show_report(options: Options) -> None:
+    if options.quick:
+        print(report(STORAGE / "experiments" / "quick", STORAGE / "report-quick", label=QUICK_LABEL))
+    else:
+        print(report(STORAGE / "experiments", Path("results"), readme=Path("README.md")))
+
+
+def tell(ends: Ends) -> None:
+    """The last lines: what is missing, and why. Raises RunFailed."""
+    for run in ends.elsewhere:
+        print(f"not finished: {run}, at which another process is")
+    for run, status, words in ends.failed:
+        print(f"failed: {run} (exit status {status}), its log is {log_of(run)}\n  {words}")
+    if ends.failed:
+        raise RunFailed(f"{len(ends.failed)} of the runs failed; the same command tries them again")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,223 @@
+"""The report: from the committed results, and from a fixture of finished, unfinished and missing runs."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import statistics
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from reporting import tables
+from reporting.collect import collect, read_runs, thinned
+from reporting.grid import QUICK_LABEL
+from reporting.report import build_tables, report
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def committed() -> dict:
+    return json.loads((RESULTS / "tables.json").read_text())
+
+
+def test_the_readme_shows_the_numbers_of_the_committed_tables():
+    readme = (ROOT / "README.md").read_text()
+    assert tables.with_tables(readme, committed()) == readme
+
+
+def test_the_committed_tables_are_those_of_the_committed_runs():
+    found = build_tables(read_runs(RESULTS), None)
+    assert json.loads(json.dumps(found)) == committed()
+    assert (RESULTS / "tables.csv").read_text() == tables.to_csv(found)
+    assert (RESULTS / "tables.tex").read_text() == tables.to_latex(found)
+
+
+def test_a_cell_is_mean_and_std_over_the_seeds_beside_the_paper_s_figure():
+    files = [RESULTS / "quant/mnist/vib" / f"seed{seed}" / "evaluation.json" for seed in (0, 1, 2)]
+    values = [100 * json.loads(file.read_text())["test"]["accuracy"] for file in files]
+    [row] = [row for row in tables.comparison(committed(), "mnist")[1] if row[0] == "accuracy test, %"]
+    assert row[1] == f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (97.59)"
+    figure = committed()["quantitative"]["mnist"]["vib"]["accuracy test, %"]
+    assert figure["difference"] == pytest.approx(statistics.mean(values) - 97.59)
+
+
+def test_every_published_figure_has_its_row():
+    published = {row: {} for row in tables.ROWS}
+    for model in ("vib", "nib", "squared-vib", "squared-nib", "disenib"):
+        flat = tables.flatten(tables.MNIST[model])
+        for row, key in tables.ROWS.items():
+            published[row][model] = flat[tables.key_for(model, key)]
+        assert {tables.key_for(model, key) for key in tables.ROWS.values()} == flat.keys()
+    assert published["I(X;T), test"]["disenib"] == 2.40 and published["OOD AUROC, %"]["vib"] == pytest.approx(0.957)
+
+
+def test_a_dagger_needs_more_than_three_stds_and_more_than_ten_percent():
+    assert tables.is_off(12.0, 0.5, 10.0)
+    assert not tables.is_off(12.0, 0.7, 10.0)  # within 3 stds
+    assert not tables.is_off(10.9, 0.01, 10.0)  # within 10 %
+    assert tables.is_off(12.0, None, 10.0)  # one seed: 10 % decides
+
+
+def test_thinned_logs_keep_their_first_and_last_line():
+    lines = [str(i) for i in range(2000)]
+    kept = thinned(lines)
+    assert len(kept) == len(set(kept)) == 300 and (kept[0], kept[-1]) == ("0", "1999")
+    assert thinned(lines[:300]) == lines[:300]
+
+
+def disentangling_run(folder: Path) -> None:
+    """A finished run of the disentangling kind, with as little as the report takes."""
+    (folder / "disentangling").mkdir(parents=True)
+    config = json.loads((RESULTS / "quant/mnist/vib/seed0/config.json").read_text())
+    config["command"] = "python train_disenib_shapes.py --desc=disentangling/shapes/disenib --precision=bf16"
+    config["options"] = {"steps": 20_000, "precision": "bf16"}
+    (folder / "config.json").write_text(json.dumps(config))
+    evaluation = {"epoch": 3, "step": 20_000, "test": {"swap_psnr": 21.5, "style_to_factor_accuracy": {"x": 0.25}}}
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    line = {"step": 10, "train/loss_rec": 0.1, "train/loss_dec": 1.0, "train/output_real": 1, "train/output_fake": -1}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line | {"step": 10 * i}) + "\n" for i in range(1, 900)))
+    for name in ("held-out", "fixed-step000500", "fixed-step020000", "interpolation"):
+        Image.new("RGB", (4, 4), "white").save(folder / "disentangling" / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A report from runs in STORAGE: VIB's seed 1, Shapes and a sweep finished, VIB's seed 2 begun, NIB shortened."""
+    root = tmp_path_factory.mktemp("report")
+    source, quant = root / "experiments", RESULTS / "quant/mnist"
+    shutil.copytree(quant / "vib/seed1", source / "quant/mnist/vib/seed1")
+    shutil.copytree(quant / "vib/seed2", source / "quant/mnist/vib/seed2")
+    (source / "quant/mnist/vib/seed2/evaluation.json").unlink()
+    nib = Path(shutil.copytree(quant / "nib/seed0", source / "quant/mnist/nib/seed0"))
+    config = json.loads((nib / "config.json").read_text())
+    (nib / "config.json").write_text(json.dumps(config | {"command": f"{config['command']} --epochs=3"}))
+    curve = {"roc": [[0, 0], [0.1, 0.9], [1, 1]], "range": [0.1, 0.11], "inside": [0, 10], "outside": [10, 0]}
+    (source / "quant/mnist/vib/seed1/detection-curves.json").write_text(json.dumps({"step": 1, "gauss": curve}))
+    for value, other in (("0.001", "vib"), ("0.1", "nib")):
+        point = Path(shutil.copytree(quant / other / "seed0", source / f"sweep/mnist/vib-none/lambda_kl={value}/seed0"))
+        config = json.loads((point / "config.json").read_text())
+        config["command"] = f"python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl={value}"
+        config["options"] |= {"model": "vib", "lambda_kl": float(value)}
+        (point / "config.json").write_text(json.dumps(config))
+    disentangling_run(source / "disentangling/shapes/disenib/seed0")
+    (root / "printed").write_text(report(source, root / "results"))
+    return root
+
+
+def test_runs_that_are_absent_unfinished_or_not_the_published_ones_show_as_not_run(built):
+    found = json.loads((built / "results/tables.json").read_text())
+    assert found["quantitative"]["mnist"]["nib"] == found["quantitative"]["mnist"]["disenib"] == {}
+    header, rows = tables.comparison(found, "mnist")
+    for row in rows:
+        assert row[2:] == ["not run"] * 4, row
+    seed1 = json.loads((RESULTS / "quant/mnist/vib/seed1/evaluation.json").read_text())
+    assert rows[0][1] == f"{seed1['train']['mi_xt']:.2f} (3.90)"  # of one seed, so without a std
+    assert found["disentangling"]["mnist"] == {} and "MNIST: not run." in (built / "results/README.md").read_text()
+    csv = (built / "results/tables.csv").read_text().splitlines()
+    assert sum(line.endswith(",,,,,0,not run") for line in csv) == 4 * len(tables.ROWS)
+
+
+def test_the_report_says_which_run_it_left_out_and_why(built):
+    printed = (built / "printed").read_text()
+    assert "left out quant/mnist/nib/seed0: the published run has no --epochs\n" in printed
+    assert "collected quant/mnist/vib/seed1\n" in printed and "seed2" not in printed
+    assert not (built / "results/quant/mnist/nib").exists()
+
+
+def test_the_numbers_and_pictures_of_a_disentangling_run_are_there(built):
+    folder = built / "results/disentangling/shapes/disenib/seed0"
+    assert (folder / "fixed.png").exists() and len((folder / "metrics.jsonl").read_text().splitlines()) == 300
+    text = (built / "results/README.md").read_text()
+    assert "| swaps against the true image, PSNR, dB | 21.50 |" in text
+    assert "| x from the style code, % | 25.00 |" in text
+    assert "(disentangling/shapes/disenib/seed0/held-out.png)" in text
+
+
+def test_a_report_built_twice_is_the_same_to_the_byte_and_needs_no_storage(built):
+    def files():
+        return {path: path.read_bytes() for path in (built / "results").rglob("*") if path.is_file()}
+
+    before = files()
+    report(built / "nothing", built / "results")
+    assert files() == before
+
+
+def test_a_run_that_is_made_anew_takes_the_place_of_the_old_one_and_of_all_its_files(built, tmp_path):
+    source, target = shutil.copytree(built / "experiments", tmp_path / "experiments"), tmp_path / "results"
+    run = "quant/mnist/vib/seed1"
+    collect(source, target)
+    (target / run / "evaluation-best.json").write_text("{}")
+    assert collect(source, target)[0] == "left out quant/mnist/nib/seed0: the published run has no --epochs"
+    assert (target / run / "evaluation-best.json").exists()
+    shutil.copyfile(RESULTS / "quant/mnist/vib/seed2/evaluation.json", source / run / "evaluation.json")
+    assert f"collected {run}, in place of other numbers" in collect(source, target)
+    assert not (target / run / "evaluation-best.json").exists()
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.images, self.addresses, self.tags = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append((attributes["alt"], attributes["src"]))
+        self.addresses += [attributes[name] for name in ("href", "src", "srcset") if name in attributes]
+
+
+def test_the_page_holds_all_its_pictures_and_points_nowhere(built):
+    text = (built / "results/report.html").read_text()
+    page = Page(text)
+    # information plane, robustness, detection, two of training, IB curve, three of Shapes
+    assert len(page.images) == 9
+    for alt, source in page.images:
+        kind, data = source.split(",", 1)
+        assert alt and kind == "data:image/png;base64"
+        Image.open(io.BytesIO(base64.b64decode(data, validate=True))).verify()
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert "script" not in page.tags and not re.search(r"https?:|url\(|@import", text)
+    assert 'name="viewport"' in text and "prefers-color-scheme: dark" in text
+
+
+def test_the_quick_version_says_so_in_every_table_figure_and_page(tmp_path, monkeypatch):
+    headings = []
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda self, text, **_: headings.append(text))
+    source = tmp_path / "quick"
+    shutil.copytree(RESULTS / "quant/mnist/vib/seed0", source / "quant/digits/vib/seed0")
+    printed = report(source, tmp_path / "report", label=QUICK_LABEL)
+    assert headings and all(QUICK_LABEL in heading for heading in headings) and QUICK_LABEL in printed
+    assert json.loads((tmp_path / "report/tables.json").read_text())["label"] == QUICK_LABEL
+    for line in (tmp_path / "report/README.md").read_text().splitlines():
+        assert not line.startswith("#") or QUICK_LABEL in line
+    text = (tmp_path / "report/report.html").read_text()
+    assert all(QUICK_LABEL in heading for heading in re.findall(r"<(?:title|h1|h2)>(.*?)<", text))
+    for line in (tmp_path / "report/tables.csv").read_text().splitlines()[1:]:
+        assert line.startswith(f'"{QUICK_LABEL}"')
+    tex = (tmp_path / "report/tables.tex").read_text()
+    assert tex.count(r"\caption") == tex.count(QUICK_LABEL) == 1
+    assert "97.59" not in text and "(paper)" not in text  # the published figures are of another data set
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+def test_a_browser_shows_all_pictures_without_a_console_error(built, tmp_path):
+    text = (built / "results/report.html").read_text()
+    count = "document.title = [...document.images].filter(i => i.complete && i.naturalWidth).length + ' pictures'"
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("</body>", f"<script>onload = () => {{ {count} }}</script></body>"))
+    shown = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=390,844",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "<title>9 pictures</title>" in shown.stdout, shown.stderr[-2000:]
+    assert "CONSOLE" not in shown.stderr

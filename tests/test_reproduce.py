@@ -1,0 +1,216 @@
+"""reproduce.py: its commands are the published ones, and its runs are started, skipped, resumed and stopped."""
+
+import fcntl
+import json
+import os
+import signal
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import assert_refused, execute
+
+from custom_pkg.errors import UserError
+from custom_pkg.interrupts import StopRequest
+from reporting import grid, runner
+
+PUBLISHED = """
+python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
+python train_lagrangian.py --model=nib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/nib
+python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-vib
+python train_lagrangian.py --model=nib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-nib
+python train_disenib.py --dataset=mnist --desc=quant/mnist/disenib
+python train_disenib_mnist.py --desc=disentangling/mnist/disenib
+python train_disenib_shapes.py --desc=disentangling/shapes/disenib
+python train_disenib_sprites.py --desc=disentangling/sprites/disenib
+""".strip().splitlines()
+
+
+def commands(runs) -> list[str]:
+    return [" ".join(run.command()) for run in runs]
+
+
+def test_the_commands_are_the_published_ones_word_for_word():
+    assert commands(grid.published_grid((), (0,), "mnist")) == PUBLISHED
+
+
+def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():
+    both = commands(grid.published_grid(("disenib", "vib"), (0, 3), "mnist", "bf16"))
+    assert both == [PUBLISHED[0], f"{PUBLISHED[4]} --precision=bf16", f"{PUBLISHED[0]} --rand_seed=3",
+                    f"{PUBLISHED[4]} --rand_seed=3 --precision=bf16"]  # fmt: skip
+    fashion = commands(grid.published_grid((), (0,), "fashion_mnist"))
+    assert fashion == [command.replace("mnist", "fashion_mnist") for command in PUBLISHED[:5]]
+    [run] = grid.published_grid(("nib",), (0,), "mnist")
+    assert " ".join(run.command(resume=True)) == f"{PUBLISHED[1]} --resume"
+
+
+def test_a_sweep_is_spaced_evenly_in_the_logarithm():
+    runs = grid.sweep_grid(grid.sweep_values("lambda_kl:1e-5..1e-1:9"), (0,), "mnist", "vib", "pow")
+    assert [run.flags[-1].split("=")[1] for run in runs][::2] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
+    assert " ".join(runs[4].command()) == (
+        "python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 "
+        "--desc=sweep/mnist/vib-pow/lambda_kl=0.001"
+    )
+
+
+@pytest.mark.parametrize("text", [
+    "lambda_kl", "lambda_kl:1..2", "lr:1e-5..1:9", "lambda_kl:0..1:9", "lambda_kl:1..nan:3", "lambda_kl:1e-5..1:x",
+])
+def test_a_sweep_that_makes_no_sense_is_refused(text):
+    with pytest.raises(UserError, match="lambda_kl:1e-5..1e-1:9"):
+        grid.sweep_values(text)
+
+
+def test_the_quick_version_is_small_and_lies_apart():
+    for run in grid.published_grid((), (0,), "mnist"):
+        if run.script == "train_disenib_mnist.py":  # needs a download
+            continue
+        run = grid.quick(run)
+        command = " ".join(run.command())
+        assert run.desc.startswith("quick/") and "--dataset=mnist" not in command
+        assert "--epochs=" in command or "--steps=" in command
+        assert ("--data_source=rendered" in command) == ("shapes" in command or "sprites" in command)
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--only=vib,gin"], ["--only", "gin"]),
+    (["--seeds=[]"], ["--seeds"]),
+    (["--seeds=-1"], ["--seeds"]),
+    (["--jobs=0"], ["--jobs"]),
+    (["--dataset=fashion_mnist", "--only=disentangling-shapes"], ["disentangling-shapes"]),
+    (["--quick", "--dataset=fashion_mnist"], ["--quick"]),
+    (["--quick", "--only=disentangling-mnist"], ["--quick", "disentangling-mnist"]),
+    (["--hfunc=pow"], ["--sweep"]),
+    (["--sweep=lambda_kl:1..2"], ["lambda_kl:1e-5..1e-1:9"]),
+    (["--sweep=lambda_kl:1e-5..1e-1:9", "--only=vib"], ["--only"]),
+    (["--reprot"], ["--report"]),
+])
+def test_wrong_use_is_refused_in_one_line_and_nothing_is_written(tmp_path, flags, words):
+    assert_refused(execute(tmp_path, "reproduce.py", *flags), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+FAKE_SCRIPT = """
+    import fcntl, json, os, signal, sys, time
+    from pathlib import Path
+
+    flags = dict(word.removeprefix("--").split("=") for word in sys.argv[1:] if "=" in word)
+    folder = Path("STORAGE/experiments", flags["desc"], "seed" + flags.get("rand_seed", "0"))
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / ".lock", "a+")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if (folder / "config.json").exists() != ("--resume" in sys.argv):
+        sys.exit("wrong use of --resume")
+    (folder / "config.json").write_text(json.dumps({"options": {"epochs": 3}}))
+    with open("starts", "a") as starts:
+        print(flags["desc"], "--resume" in sys.argv, os.environ.get("OMP_NUM_THREADS"), file=starts)
+    if "fails" in flags["desc"] and not Path("mended").exists():
+        sys.exit("this is why")
+    stopped = []
+    signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+    (folder / "ready").touch()
+    while Path("slow").exists() and not stopped:
+        time.sleep(0.02)
+    if stopped:
+        (folder / "saved").touch()
+        sys.exit(130)
+    (folder / "evaluation.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Four runs of a script that does nothing, in a working directory of their own; the second one fails."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "SCRIPTS", tmp_path)
+    (tmp_path / "train.py").write_text(textwrap.dedent(FAKE_SCRIPT))
+    return [grid.Run("train.py", (), f"q/{name}") for name in ("first", "fails", "third", "fourth")]
+
+
+def run_all(runs, jobs=1):
+    with StopRequest() as stop:
+        return runner.run_all(runs, jobs=jobs, stop=stop)
+
+
+def starts() -> list[str]:
+    lines = Path("starts").read_text().splitlines()
+    Path("starts").unlink()
+    return sorted(lines)
+
+
+def test_finished_runs_are_skipped_begun_ones_resumed_and_a_failed_one_holds_up_none(runs, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    finished, begun = runs[0].folder, runs[2].folder
+    for folder in (finished, begun):
+        folder.path.mkdir(parents=True)
+        folder.config.write_text("{}")
+    finished.evaluation.write_text("{}")
+    ends = run_all(runs)
+    assert starts() == ["q/fails False 4", "q/fourth False 4", "q/third True 4"]
+    assert ends.finished == [runs[0], runs[2], runs[3]]
+    assert ends.failed == [(runs[1], 1, "this is why")]
+    printed = capsys.readouterr().out
+    assert "started: python train.py --desc=q/fourth\n" in printed
+    assert "resumed: python train.py --desc=q/third --resume\n" in printed
+    assert "FAILED" in printed and str(runner.log_of(runs[1])) in printed
+
+    Path("mended").touch()
+    again = run_all(runs)
+    assert starts() == ["q/fails True 4"] and again.finished == runs and not again.failed
+
+
+def test_jobs_run_side_by_side_with_the_threads_divided_among_them(runs, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    Path("mended").touch()
+    ends = run_all(runs, jobs=2)
+    assert len(ends.finished) == 4 and {line.split()[-1] for line in starts()} == {"2"}
+
+
+def test_a_run_that_another_process_holds_is_left_alone(runs):
+    folder = runs[3].folder
+    folder.path.mkdir(parents=True)
+    with open(folder.path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert runner.state(folder) == "running"
+        assert run_all(runs[3:]).elsewhere == [runs[3]]
+    assert runner.state(folder) == "absent"
+
+
+def test_ctrl_c_waits_until_the_runs_have_saved(runs):
+    Path("slow").touch()
+    ready = [runs[i].folder.path / "ready" for i in (0, 2)]
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while not all(path.exists() for path in ready) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    ends = run_all([runs[0], runs[2], runs[3]], jobs=2)
+    thread.join()
+    assert ends.interrupted and not ends.finished and not ends.failed
+    assert all(path.with_name("saved").exists() for path in ready)
+    assert runner.state(runs[3].folder) == "absent"  # nothing new was started
+
+
+def test_the_position_of_a_run_is_that_of_its_last_logged_line(runs):
+    folder = runs[0].folder
+    folder.path.mkdir(parents=True)
+    assert runner.position(folder) == "starting"
+    folder.config.write_text(json.dumps({"options": {"steps": 20_000}}))
+    folder.metrics.write_text('{"epoch": 1, "step": 10}\n{"epoch": 2, "step": 4510}\n')
+    assert runner.position(folder) == "step 4,510 of 20,000"
+
+
+def test_failed_runs_end_with_status_1_and_the_place_of_their_log(tmp_path):
+    """The whole command, with a script that refuses its flags."""
+    outcome = execute(tmp_path, "reproduce.py", "--quick", "--only=vib", "--device=cuda:7")
+    assert outcome.status == 1, outcome
+    assert "STORAGE/reproduce/quick/quant/digits/vib/seed0.log" in outcome.out
+    assert "(exit status 2)" in outcome.out and "cuda" in outcome.out
+    assert outcome.err == "reproduce.py: 1 of the runs failed; the same command tries them again\n"
+    assert not (tmp_path / "STORAGE/report-quick").exists()

@@ -1,8 +1,8 @@
 """What swaps show, in numbers: whether a reconstruction has the class it was told and the style it was given.
 
-A swap is the reconstruction from the style of one image and a class of our choice. Pairs (image, class) are those of
-`swap_pairs`. Images are (N, C, H, W) in [0, 1]; squared errors are means over elements, so in units of the full
-brightness squared, and PSNR is against that full brightness.
+A swap is the reconstruction from the mean style code of one image and a class of our choice. Pairs (image, class) are
+those of `swap_pairs`. Images are (N, C, H, W) in [0, 1]; squared errors are means over elements, so in units of the
+full brightness squared, and PSNR is against that full brightness.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from modellib.evaluations.common import Encoder, encode, evaluation_mode
+from modellib.evaluations.common import evaluation_mode
 
 Reconstruct = Callable[[Tensor, Tensor], Tensor]  # style code (B, D), labels (B,) -> images (B, C, H, W)
 
@@ -28,11 +28,6 @@ def swap_pairs(labels: Tensor, n_classes: int, n_pairs: int, generator: torch.Ge
     chosen = torch.randperm(len(labels) * n_others, generator=generator, device=generator.device)[:n_pairs]
     rows, offsets = chosen.to(labels.device) // n_others, chosen.to(labels.device) % n_others + 1
     return rows, (labels[rows] + offsets) % n_classes
-
-
-def style_means(style_encoder: Encoder, images: Tensor, *, batch_size: int) -> Tensor:
-    """(N, C, H, W) -> (N, D): swaps are drawn from the mean style code, as in the paper's pictures."""
-    return encode(style_encoder, images, batch_size=batch_size)[0]
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ class Progress:
 
     epoch: int = 0  # complete passes over the training set
     finished: bool = False
-    seconds: float = 0.0  # spent in training, over all sessions
+    seconds: float = 0.0  # as `TrainingRun.seconds` was when it was saved
 
     def state_dict(self) -> dict:
         return asdict(self)
@@ -94,11 +94,16 @@ class TrainingRun:
         if position()["step"] == 0:
             self.save()  # from now on there is a checkpoint to go on from
 
+    @property
+    def seconds(self) -> float:
+        """Spent in training so far, over all sessions, without evaluations on the way."""
+        return self._seconds_before + time.monotonic() - self._began
+
     def save(self, *, best: bool = False) -> None:
         """Write the last checkpoint, which may be the best one too. Raises RunFailed, the one before it intact."""
         for losses in self._losses.values():
             losses.check_finite(self._folder.last_checkpoint)
-        self._progress.seconds = self._seconds_before + time.monotonic() - self._began
+        self._progress.seconds = self.seconds
         state = {
             **{name: part.state_dict() for name, part in self._parts.items()},
             "generators": {name: generator.get_state() for name, generator in self._generators.items()},
@@ -185,6 +190,7 @@ class TrainingRun:
     def interruptible(self, evaluate: Callable[[], dict]) -> dict:
         """Call `evaluate` so that a signal ends it at once. To be called when everything is saved."""
         self._stop.at_once = True
+        began = time.monotonic()
         try:
             if self._stop.signum is not None:  # it came after the last look
                 raise KeyboardInterrupt
@@ -198,6 +204,7 @@ class TrainingRun:
             ) from None
         finally:
             self._stop.at_once = False
+            self._began += time.monotonic() - began  # no training meanwhile
 
     def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
         """The content of evaluation.json: read if it is there, else made, logged and written.

@@ -151,7 +151,7 @@ def train_disenib(
             scalars |= {name: getattr(progress, name) for name in ("style_encoder_moves", "class_encoder_moves")}
             training.log.scalars(flatten({"train": scalars}), **training.position())
             if progress.step % options.freq_step_chkpt < options.freq_step_log:  # about as often as a checkpoint
-                training.log.say(step_line(scalars, progress))
+                training.log.say(step_line(scalars, progress.step, training.seconds))
                 for warning in warnings(scalars, options, progress.step):
                     training.log.say(f"warning: {warning}")
         if pictures and progress.step % options.freq_step_eval == 0:
@@ -170,10 +170,10 @@ def train_disenib(
     training.log.close()
 
 
-def step_line(scalars: dict[str, float], progress: DisenIBProgress) -> str:
+def step_line(scalars: dict[str, float], step: int, seconds: float) -> str:
     names = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "output_real", "output_fake", "disc_accuracy")
     shown = "  ".join(f"{name.removeprefix('loss_')} {scalars[name]:.4f}" for name in names if name in scalars)
-    return f"step {progress.step:6d}  {shown}  {progress.seconds:8.0f} s"
+    return f"step {step:6d}  {shown}  {seconds:8.0f} s"
 
 
 def warnings(scalars: dict[str, float], options: DisenIBOptions, step: int) -> list[str]:

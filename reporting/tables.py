@@ -25,6 +25,11 @@ ROWS = {  # as the paper lists them: name -> key of evaluation.json
 }  # fmt: skip
 OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
 CODES = ("sample", "mean")
+OVERVIEW = [METRICS[key] for key in (
+    "accuracy_mean_code", "swap_mse", "reconstruction_mse", "class_mean_mse", "swap_psnr", "swap_recognised",
+    "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation", "style_to_label_accuracy",
+    "style_to_label_knn_accuracy", "style_to_label_chance",
+)]  # of the disentangling runs, in the project's README
 ABSENT = "not run"
 
 
@@ -211,6 +216,20 @@ def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] 
     return [TITLES[data], *(names[split] for split in by_split)], rows
 
 
+def disentangling_overview(tables: dict) -> tuple[list[str], list[list[str]]]:
+    """What matters most of the disentangling runs, a column per data set and split; without those that were not run."""
+    columns = {
+        f"{TITLES[data]}, {'training' if split == 'train' else 'unseen'}": figures
+        for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
+    }  # fmt: skip
+    rows = []
+    for row in OVERVIEW:
+        found = [figures.get(row) for figures in columns.values()]
+        if any(found):
+            rows.append([row, *(cell(figure, digits=figure["digits"]) if figure else "–" for figure in found)])
+    return ["ours", *columns], rows
+
+
 def runs_table(tables: dict) -> tuple[list[str], list[list[str]]]:
     rows = []
     for run in tables["runs"]:
@@ -289,9 +308,13 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 
 
 def with_tables(readme: str, tables: dict) -> str:
-    """The README with the present tables between their marks."""
-    for name, table in (("results", comparison(tables, "mnist", absent_too=False)), ("detection", detection(tables))):
+    """The README with the present tables between those marks that it has."""
+    for name, table in (
+        ("results", comparison(tables, "mnist", absent_too=False)), ("detection", detection(tables)),
+        ("disentangling", disentangling_overview(tables)),
+    ):  # fmt: skip
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, rest = readme.split(begin)
-        readme = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
+        if begin in readme:
+            before, rest = readme.split(begin)
+            readme = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
     return readme

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,8 +19,10 @@ import train_disenib_mnist
 import train_disenib_shapes
 import train_disenib_sprites
 from custom_pkg import options as opt
+from custom_pkg import training_run
 from experiments import disentangling
 from modellib import disenib
+from modellib.evaluations import protocol
 
 SHORT = (
     "--steps=4 --est_thr=1 --n_times_main=2 --freq_step_log=1 --freq_step_chkpt=2 --freq_step_eval=2 "
@@ -190,6 +193,27 @@ def test_the_discriminator_is_trained_logged_and_counts_from_its_step_on(finishe
     assert [line["train/loss_disc"] > 0 for line in training] == [False, True, True, True]
     assert all({f"train/{term}" for term in disenib.DISCRIMINATOR_TERMS} <= line.keys() for line in training)
     assert "discriminator" in state_of(folder(finished("mnist"), "mnist").last)
+
+
+def test_the_time_of_training_leaves_out_the_evaluations_on_the_way(tmp_path, monkeypatch):
+    now = 0.0
+
+    def taking(seconds, real):
+        def call(*arguments, **keywords):
+            nonlocal now
+            now += seconds
+            return real(*arguments, **keywords)
+
+        return call
+
+    monkeypatch.setattr(training_run, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(disenib, "main_update", taking(1, disenib.main_update))
+    monkeypatch.setattr(protocol, "evaluate", taking(1000, protocol.evaluate))
+    assert train(tmp_path, "shapes").status == 0
+    path = folder(tmp_path, "shapes").path
+    assert json.loads((path / "times.json").read_text()) == {"training": 8.0, "evaluation": 1000.0}
+    steps = [line for line in (path / "train.log").read_text().splitlines() if " dec " in line]
+    assert [line.split()[-2:] for line in steps] == [["4", "s"], ["8", "s"]]
 
 
 def test_without_held_out_styles_there_are_numbers_for_the_training_set_alone(tmp_path):

@@ -1,10 +1,14 @@
-"""Which processor a run uses."""
+"""Which processor a run uses, and how its memory is managed."""
 
+import ctypes
 import re
+import sys
 
 import torch
 
 from custom_pkg.errors import UserError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
 def device_complaint(name: str) -> str | None:
@@ -24,3 +28,15 @@ def pick_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError(f"--device={name}: no MPS device found here; --device=auto takes what is there")
     return device
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next update; does nothing where there is another C library.
+
+    Without it, megabytes go back to the system and are fetched again in every update of the convolutional models:
+    thousands of page faults, a tenth of its time. Blocks of 32 MB and more are still given back at once.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that is allowed
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

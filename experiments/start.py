@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from custom_pkg import options as opt
-from custom_pkg.device import pick_device
+from custom_pkg.device import keep_freed_memory, pick_device
 from custom_pkg.errors import DiskFailed, RunFailed, UserError, disk_trouble
 from custom_pkg.files import read_json
 from custom_pkg.interrupts import StopRequest
@@ -44,6 +44,7 @@ def start_training(script: str, options, train: Callable[[object, Start], None])
     if options.resume and folder.evaluation.exists():
         show_results(folder.evaluation, published_for(script, settings))
         return
+    keep_freed_memory()
     experiment = EXPERIMENTS[script]
     loaded = experiment.load(settings, Path(options.data_root), device)
     n_train = len(loaded.data.train.labels)

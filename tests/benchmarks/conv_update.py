@@ -23,6 +23,7 @@ from disenib_update import timed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.profiler import profile  # noqa: E402
 
+from custom_pkg.device import keep_freed_memory  # noqa: E402
 from custom_pkg.precision import autocast_for  # noqa: E402
 from modellib import disenib  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
@@ -49,6 +50,7 @@ CASES = (
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    keep_freed_memory()  # as the scripts do
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, median of {rounds} rounds, milliseconds")
     print(f"{'':14s}  update    bare   ratio  estimator's  whole step")
     updates = {}

@@ -12,6 +12,7 @@ import threading
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -148,20 +149,50 @@ def copy(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+@contextlib.contextmanager
+def terminated_at(call: int, module, name: str):
+    """SIGTERM comes in that call (from 1) of a module's function; so often it must be called."""
+    calls = 0
+    real = getattr(module, name)
+
+    def interrupted(*arguments, **keywords):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        yield
+    assert calls >= call
+
+
+class Recording(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(unquote(self.path.removeprefix("/")))
+        super().do_GET()
+
     def log_message(self, *args):
         pass
 
 
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """A web server on this machine: (its address, the folder it serves)."""
+def server(tmp_path, monkeypatch):
+    """A web server on this machine, with its `address`, the `folder` it serves, and what it was `asked` for."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     folder = tmp_path / "served"
     folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Recording, directory=str(folder))) as server:
+        server.address, server.folder, server.asked = f"http://127.0.0.1:{server.server_port}/", folder, []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", folder
+        yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def mirror(server):
+    """(address, folder) of a web server on this machine."""
+    return server.address, server.folder

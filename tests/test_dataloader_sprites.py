@@ -3,13 +3,9 @@
 import dataclasses
 import gzip
 import hashlib
-import http.server
 import io
 import os
-import threading
-from functools import partial
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -67,29 +63,11 @@ def filled(tmp_path, sheets, hashes):
     return folder
 
 
-class Recording(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked.append(unquote(self.path.removeprefix("/")))
-        super().do_GET()
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """The authors' repository on this machine: the folder it serves; it notes what it is `asked` for."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    folder = tmp_path / "served"
-    folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Recording, directory=str(folder))) as server:
-        server.folder, server.asked = folder, []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        monkeypatch.setattr(sprites, "ADDRESS", f"http://127.0.0.1:{server.server_port}/")
-        yield server
-        server.shutdown()
-        thread.join()
+def server(server, monkeypatch):
+    """The authors' repository on this machine."""
+    monkeypatch.setattr(sprites, "ADDRESS", server.address)
+    return server
 
 
 @pytest.fixture

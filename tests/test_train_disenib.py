@@ -5,7 +5,7 @@ import shlex
 import signal
 
 import pytest
-from conftest import assert_refused, contents, execute, points, run_of, state_of
+from conftest import assert_refused, contents, execute, points, run_of, state_of, terminated_at
 
 import train_disenib
 from custom_pkg import options as opt
@@ -58,19 +58,8 @@ def test_every_term_of_both_objectives_is_logged(finished):
 
 
 @pytest.mark.parametrize("update", [1, 5, 8, 12, 13, 24])  # first step to last, one at the evaluation
-def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, monkeypatch, update):
-    calls = 0
-    real = disenib.main_update
-
-    def interrupted(*arguments, **keywords):
-        nonlocal calls
-        calls += 1
-        if calls == update:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*arguments, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(disenib, "main_update", interrupted)
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, update):
+    with terminated_at(update, disenib, "main_update"):
         outcome = train(tmp_path)
     assert outcome.status == 128 + signal.SIGTERM and "--resume" in outcome.err
     assert train(tmp_path, "--resume").status == 0

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shlex
 import signal
 from dataclasses import replace
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import assert_refused, contents, execute, points, run_of, state_of
+from conftest import assert_refused, contents, execute, points, run_of, state_of, terminated_at
 from PIL import Image
 from torch.nn import functional as F
 
@@ -147,19 +146,8 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
 
 
 @pytest.mark.parametrize("name, update", [("mnist", 3), ("mnist", 6), ("shapes", 5)])
-def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, monkeypatch, name, update):
-    calls = 0
-    real = disenib.main_update
-
-    def interrupted(*arguments, **keywords):
-        nonlocal calls
-        calls += 1
-        if calls == update:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*arguments, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(disenib, "main_update", interrupted)
+def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, name, update):
+    with terminated_at(update, disenib, "main_update"):
         assert train(tmp_path, name).status == 128 + signal.SIGTERM
     assert train(tmp_path, name, "--resume").status == 0
     run, wanted = folder(tmp_path, name), folder(finished(name), name)

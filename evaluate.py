@@ -6,8 +6,7 @@
 
 Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder, and the
 curves of detection into detection-curves-<checkpoint>.json. The same checkpoint gives the same numbers as the end of
-its training did. All metrics of an MNIST run take under a minute on
-two CPU cores.
+its training did. All metrics of an MNIST run take under a minute on two CPU cores.
 """
 
 import re
@@ -81,7 +80,11 @@ def main() -> None:
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
     if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
-    if options.eval_odin_out_data and "detection" in experiment.metrics:
+    if options.eval_odin_out_data and "detection" not in metrics:
+        raise UserError("--eval_odin_out_data goes with the metric detection, which is not asked for")
+    if options.code != "published" and not {"attack", "detection"} & set(metrics):
+        raise UserError(f"--code={options.code} is what attack and detection see, and neither is asked for")
+    if options.eval_odin_out_data:
         trained_with = {**trained_with, "eval_odin_out_data": options.eval_odin_out_data}
     try:
         loaded = experiment.load(trained_with, Path(options.data_root), device)
@@ -90,6 +93,8 @@ def main() -> None:
     if saved["data"].get("sha256") != loaded.data.sha256:
         raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
 
+    if not any(name in loaded.sets for name in options.split):
+        raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
     name = f"evaluation-{path.stem}"
     if options.code not in ("published", model.code):
         model, name = model._replace(code=options.code), f"{name}-{options.code}-code"

@@ -11,7 +11,7 @@ Each run is started as the ordinary script; its command is printed and can be pa
 interrupted ones resumed, and a failed one does not hold up the others: the same command goes on from wherever it was
 stopped, and ends with the table of all that is finished. The report goes to results/ (README.md, report.html, figures,
 tables as JSON, CSV and LaTeX), that of --quick to STORAGE/report-quick/.
-On two CPU cores a Lagrangian run takes 5 to 20 minutes and a DisenIB run hours. Exit status 1: something failed.
+On two CPU cores a Lagrangian run takes 5 to 35 minutes and a DisenIB run hours. Exit status 1: something failed.
 """
 
 import shlex
@@ -25,12 +25,12 @@ from custom_pkg.errors import Interrupted, RunFailed, UserError, run_script
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.options import option, size
 from custom_pkg.run_folder import STORAGE
-from custom_pkg.run_options import seed_complaint
+from custom_pkg.run_options import place_complaint, seed_complaint
 from reporting import grid
 from reporting.collect import DATASETS
 from reporting.grid import NAMES, QUICK_LABEL
 from reporting.report import report
-from reporting.runner import Ends, log_of, run_all
+from reporting.runner import Ends, ending, log_of, run_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,9 @@ class Options:
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
     jobs: int = option(1, group="how", check=size, help="runs side by side")
     precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
-    data_root: str = option("STORAGE/datasets", group="how", help="passed on: where data sets lie or are put")
+    data_root: str = option(
+        "STORAGE/datasets", group="how", check=place_complaint, help="passed on: where data sets lie or are put"
+    )
     device: str = option("auto", group="how", check=device_complaint, help="passed on: auto is a GPU if there is one")
 
 
@@ -59,19 +61,27 @@ def main() -> None:
         raise UserError("--sweep and --only exclude each other: a sweep is of --model with --hfunc")
     if not options.sweep and (options.model, options.hfunc) != ("vib", "none"):
         raise UserError("--model and --hfunc belong to --sweep; the runs of the grid are chosen with --only")
+    if options.sweep and options.precision != "fp32":
+        raise UserError(f"--precision={options.precision} is of DisenIB, and a sweep of the Lagrangian models")
     if options.quick and options.dataset != "mnist":
         raise UserError(f"--quick runs on scikit-learn's digits: leave --dataset={options.dataset} out")
+    if options.quick and "disentangling-mnist" in options.only:
+        raise UserError("--quick has no disentangling-mnist, which needs MNIST: leave it out of --only")
+    if options.report and (options.only or options.sweep):
+        raise UserError("--report shows all that is on disk: leave --only and --sweep out")
     if options.report:
         show_report(options)
         return
     with StopRequest() as stop:
         ends = run_all(runs_of(options), jobs=options.jobs, stop=stop)
+    if ends.finished and not ends.interrupted:
+        show_report(options)
+    missing = tell(ends)
     if ends.interrupted:
         go_on = shlex.join(["python", *sys.argv])
         raise Interrupted(f"stopped, and what was running has saved; go on with\n  {go_on}", stop.signum)
-    if ends.finished:
-        show_report(options)
-    tell(ends)
+    if missing:
+        raise RunFailed(f"{missing} of the runs could not be made; the same command tries them again")
 
 
 def runs_of(options: Options) -> list[grid.Run]:
@@ -83,8 +93,6 @@ def runs_of(options: Options) -> list[grid.Run]:
         runs = grid.published_grid(options.only, options.seeds, options.dataset, options.precision)
     if options.quick:
         runs = [grid.quick(run) for run in runs if run.script in grid.QUICK]
-        if not runs:
-            raise UserError("--quick leaves disentangling-mnist out, which needs MNIST; name another run with --only")
     passed_on = [
         f"--{name}={value}" for name, value in (("data_root", options.data_root), ("device", options.device))
         if value != Options.__dataclass_fields__[name].default
@@ -99,14 +107,15 @@ def show_report(options: Options) -> None:
         print(report(STORAGE / "experiments", Path("results"), readme=Path("README.md")))
 
 
-def tell(ends: Ends) -> None:
-    """The last lines: what is missing, and why. Raises RunFailed."""
+def tell(ends: Ends) -> int:
+    """The last lines: what is missing, and why. Returns how many runs could not be made."""
     for run in ends.elsewhere:
         print(f"not finished: {run}, at which another process is")
+    for run, flags in ends.foreign:
+        print(f"not made: {run}, for {run.folder.path} was made with {flags}: give that here too, or move it away")
     for run, status, words in ends.failed:
-        print(f"failed: {run} (exit status {status}), its log is {log_of(run)}\n  {words}")
-    if ends.failed:
-        raise RunFailed(f"{len(ends.failed)} of the runs failed; the same command tries them again")
+        print(f"failed: {run} ({ending(status)}), its log is {log_of(run)}\n  {words}")
+    return len(ends.failed) + len(ends.foreign)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python train_disenib.py --dataset=mnist --desc=quant/mnist/disenib
     python train_disenib.py --dataset=mnist --desc=quant/mnist/disenib-bf16 --precision=bf16
 
-20,000 steps of 10 main and 3 density-estimator updates. Prints the terms of both objectives on the way, all metrics
+20,000 steps of 10 main and 3 density-estimator updates. Prints what both objectives come to on the way, all metrics
 every 5,000 steps (evaluation-step<N>.json), and at the end a table of them beside the published ones. On two CPU
 cores with bfloat16 instructions a step takes about 0.43 s with --precision=bf16 and 0.71 s in fp32.
 Everything is written to STORAGE/experiments/<desc>/seed<rand_seed>/ and STORAGE/tensorboard/<desc>/seed<rand_seed>/.

@@ -105,7 +105,8 @@ def _read_codes(model: Model, loaded: Loaded, splits: Sequence[str], batch_size:
         )
         for which, encoder in encoders.items() for name in {"train", *splits}
     }
-    order = torch.randperm(len(loaded.sets["train"][1]), generator=random("codes")).cpu()
+    shuffle = random("codes")
+    order = torch.randperm(len(loaded.sets["train"][1]), generator=shuffle, device=shuffle.device).cpu()
     results = {}
     for name in splits:
         images, labels = loaded.sets[name]

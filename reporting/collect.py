@@ -1,44 +1,81 @@
 """What finished runs left on disk: the small files of it kept in results/, and read from there."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from custom_pkg.errors import UserError
 from custom_pkg.tables import flatten
-from reporting.grid import QUANTITATIVE, Run, foreign_flags, published_grid, sweep_grid
+from reporting.grid import NOT_THE_EXPERIMENT, QUANTITATIVE, Run, published_grid, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve
 MAX_GIF = 1_500_000  # bytes
-PATTERNS = ("quant/*/*/seed*", "disentangling/*/*/seed*", "sweep/*/*/lambda_kl=*/seed*")
 DATASETS = ("mnist", "fashion_mnist")
+KINDS = {"quant": "", "disentangling": "", "sweep": r"/lambda_kl=(?P<lambda_kl>\d+(\.\d+)?(e-?\d+)?)"}
 
 
-def finished(root: Path) -> list[Path]:
+class Place(NamedTuple):
+    """What the folder of a run says of it."""
+
+    kind: str  # of KINDS
+    data: str
+    name: str  # of the model
+    lambda_kl: float | None  # of a sweep
+    seed: int
+
+    @classmethod
+    def of(cls, where: str) -> "Place | None":
+        """Of a path below the experiments, like quant/mnist/vib/seed0; None if it is no run's."""
+        for kind, own in KINDS.items():
+            found = re.fullmatch(rf"{kind}/(?P<data>[^/]+)/(?P<name>[^/]+){own}/seed(?P<seed>\d+)", where)
+            if found:
+                value = found.groupdict().get("lambda_kl")
+                return cls(kind, found["data"], found["name"], float(value) if value else None, int(found["seed"]))
+        return None
+
+    def run(self) -> Run | None:
+        """The run of the grid, or of a sweep, that belongs there."""
+        if self.kind == "sweep":
+            model, _, hfunc = self.name.partition("-")
+            candidates = sweep_grid([self.lambda_kl], (self.seed,), self.data, model, hfunc)
+        else:
+            candidates = published_grid((), (self.seed,), self.data if self.data in DATASETS else "mnist")
+        here = (self.kind, self.data, self.name)
+        return next((run for run in candidates if tuple(run.desc.split("/")[:3]) == here), None)
+
+
+def finished(root: Path) -> dict[Path, Place]:
     """The folders of the finished runs of the paper below `root`."""
-    return [
-        folder for pattern in PATTERNS for folder in sorted(root.glob(pattern))
-        if (folder / "evaluation.json").is_file() and (folder / "config.json").is_file()
-    ]  # fmt: skip
+    found = {}
+    for kind in KINDS:
+        for file in sorted((root / kind).rglob("evaluation.json")):
+            place = Place.of(file.parent.relative_to(root).as_posix())
+            if place and (file.parent / "config.json").is_file():
+                found[file.parent] = place
+    return found
 
 
 def collect(source: Path, target: Path, *, published_only: bool = True) -> list[str]:
     """Copy the small files of every finished run to the same place below `target`; says what was done, a line a run.
 
-    published_only: leave out runs with other settings than the grid's.
+    published_only: leave out runs with other settings than the grid's. A damaged one is always left out.
     """
     lines = []
-    for folder in finished(source):
+    for folder, place in finished(source).items():
         where = folder.relative_to(source)
-        config = _read(folder / "config.json")
-        run = grid_run(where)
-        others = ["not a run of the grid"] if run is None else [
-            f"the published run has no {flag}" for flag in foreign_flags(run, config)
-        ]  # fmt: skip
-        if published_only and others:
-            lines.append(f"left out {where}: {', '.join(others)}")
+        try:
+            reason = _why_not(folder, place.run()) if published_only else None
+            for file in folder.glob("*.json"):
+                _read(file)
+            _lines(folder / "metrics.jsonl")
+        except UserError as error:
+            reason = str(error)
+        if reason:
+            lines.append(f"left out {where}: {reason}")
             continue
         evaluation = target / where / "evaluation.json"
         before = evaluation.read_bytes() if evaluation.exists() else None
@@ -51,14 +88,13 @@ def collect(source: Path, target: Path, *, published_only: bool = True) -> list[
     return lines
 
 
-def grid_run(where: Path) -> Run | None:
-    """The run of the grid, or of a sweep, that belongs in the folder <desc>/seed<N>."""
-    kind, first, second, *value = where.parts[:-1]
-    candidates = published_grid((), (0,), first if first in DATASETS else "mnist")
-    if kind == "sweep":
-        model, _, hfunc = second.partition("-")
-        candidates = sweep_grid([float(value[0].partition("=")[2])], (0,), first, model, hfunc)
-    return next((run for run in candidates if run.desc == "/".join(where.parts[:-1])), None)
+def _why_not(folder: Path, run: Run | None) -> str | None:
+    """Why what lies in the folder is not that run of the grid, if it is not."""
+    if run is None:
+        return "not a run of the grid"
+    options = _read(folder / "config.json").get("options", {})
+    others = run.differences(options, NOT_THE_EXPERIMENT)
+    return f"made with {' '.join(others)}" if others else None
 
 
 def _copy(folder: Path, target: Path) -> None:
@@ -87,17 +123,14 @@ def thinned(lines: Sequence[str], most: int = MAX_LINES) -> list[str]:
 def read_runs(root: Path) -> list[dict]:
     """The finished runs below `root` as plain dicts, in the order of the grid.
 
-    Each has kind ("quant", "disentangling", "sweep"), data, name (of the model), where, seed, config, evaluation (all
-    evaluations are flat), others (evaluation-<name>.json by name), times, metrics, curves and pictures (by name).
+    Each has what its Place has, where, config, evaluation (all evaluations are flat), others (evaluation-<name>.json by
+    name), times, metrics, curves and pictures (by name).
     """
     runs = []
-    for folder in finished(root):
-        kind, data, name, *value = folder.relative_to(root).parts[:-1]
+    for folder, place in finished(root).items():
         curves = _read(folder / "detection-curves-last.json") | _read(folder / "detection-curves.json")
         runs.append({
-            "kind": kind, "data": data, "name": name, "where": folder.relative_to(root).as_posix(),
-            "seed": int(folder.name.removeprefix("seed")),
-            "lambda_kl": float(value[0].partition("=")[2]) if value else None,
+            **place._asdict(), "where": folder.relative_to(root).as_posix(),
             "config": _read(folder / "config.json"),
             "evaluation": flatten(_read(folder / "evaluation.json")),
             "others": {
@@ -109,19 +142,25 @@ def read_runs(root: Path) -> list[dict]:
             "curves": {name: curve for name, curve in curves.items() if isinstance(curve, dict)},
             "pictures": {file.name: file for file in sorted((*folder.glob("*.png"), *folder.glob("*.gif")))},
         })  # fmt: skip
-    order = list(QUANTITATIVE)
+    kinds, models = list(KINDS), list(QUANTITATIVE)
     return sorted(runs, key=lambda run: (
-        PATTERNS.index(next(p for p in PATTERNS if p.startswith(run["kind"]))), run["data"],
-        order.index(run["name"]) if run["name"] in order else 99, run["name"], run["lambda_kl"] or 0, run["seed"],
+        kinds.index(run["kind"]), run["data"], models.index(run["name"]) if run["name"] in models else len(models),
+        run["name"], run["lambda_kl"] or 0, run["seed"],
     ))  # fmt: skip
 
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
+        content = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(content, dict):
+            raise ValueError
+        return content
     except ValueError:
         raise UserError(f"{path} is damaged: bring it back, or delete its folder and run that again") from None
 
 
 def _lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    except ValueError:
+        raise UserError(f"{path} is damaged: bring it back, or delete its folder and run that again") from None

@@ -58,13 +58,15 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         add(
             f"information-plane{end}", f"Information plane, {on}",
             "I(X;T) against I(Y;T), one mark a run (of DisenIB: of the mean code, as published)." + paper +
-            " All of the information about the label and nothing else lies where the line I(Y;T) = I(X;T) meets H(Y).",
+            " All of the information about the label and nothing else lies where the line I(Y;T) = I(X;T) meets H(Y); "
+            "nothing can lie in the grey.",
             information_plane, quant, data,
         )
         add(
             f"robustness{end}", f"Adversarial robustness, {on}",
             "Share of the images classified correctly at first that stay correct under FGSM of size ε, mean and "
-            "standard deviation over seeds." + (" Dashed: the paper." if data == "mnist" else ""),
+            "standard deviation over seeds (none where there is one seed)."
+            + (" Dashed: the paper." if data == "mnist" else ""),
             robustness, quant, data,
         )
         with_curves = [run for run in quant if "gauss" in run["curves"]]
@@ -72,8 +74,9 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
             lacking = [run["where"] for run in quant if run not in with_curves]
             add(
                 f"detection{end}", f"Detection of Gaussian noise with ODIN, {on}",
-                "Left: ROC of every run. Right: the scores of the test set and of the noise, of one run a model (its "
-                "lowest seed); where they overlap, they cannot be told apart."
+                "Left: ROC of every run. Right: the scores of the test set and of the noise, each on a scale of its "
+                "own, of one run a model (the median by AUROC); where they overlap, they cannot be told apart. Of "
+                "sampled codes, but of DisenIB's mean code, as published."
                 + (f" No curves were kept of {', '.join(lacking)}." if lacking else ""),
                 detection, with_curves,
             )
@@ -81,15 +84,16 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         if lagrangian:
             add(
                 f"training-lagrangian{end}", f"Training of the Lagrangian models, {on}",
-                "After every epoch, one line a run: accuracy of sampled codes on the test set, cross entropy, KL term.",
+                "One line a run: accuracy of sampled codes on the test set after every epoch; means over the epoch of "
+                "the cross entropy and of the KL term, which NIB estimates otherwise than VIB.",
                 training_lagrangian, lagrangian,
             )
     disenib = [run for run in runs if run["kind"] != "sweep" and "train/loss_rec" in (run["metrics"] or [{}])[0]]
     if disenib:
         add(
             "training-disenib", "Training of DisenIB",
-            "Means over 10 steps. The estimator's outputs on independent and on joint pairs come together as S and T "
-            "become independent.",
+            "Means over 10 steps, at most 300 of them a run. The nearer the estimator's outputs on independent and on "
+            "joint pairs are to each other, the more independent S and T look to it.",
             training_disenib, disenib,
         )
     sweeps: dict[tuple[str, str], list[dict]] = {}
@@ -101,16 +105,16 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         model, _, h = name.partition("-")
         add(
             f"ib-curve-{data}-{name}", f"IB curve of {TITLES[model]}, h = {h}, {TITLES[data]}",
-            "Every λ has its own compression, and none is right for all; the stars are DisenIB, which has no λ to tune."
-            if single else "Every λ has its own compression. DisenIB has not been run on this data set.",
+            "The information that sampled codes keep at every λ."
+            + (" The star is DisenIB, of its mean code." if single else " DisenIB has not been run on this data set."),
             ib_curve, points, single,
         )
     return figures
 
 
-def _limits(runs: Sequence[dict]) -> tuple[float, float]:
-    """H(Y) of the test set, and ln K."""
-    return runs[0]["evaluation"]["test/mi_yt_ceiling"], math.log(runs[0]["config"]["data"]["n_classes"])
+def _limits(runs: Sequence[dict], split: str) -> tuple[float, float]:
+    """H(Y) of the set, and ln K."""
+    return runs[0]["evaluation"][f"{split}/mi_yt_ceiling"], math.log(runs[0]["config"]["data"]["n_classes"])
 
 
 def _plane(axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequence[float]]) -> None:
@@ -154,7 +158,7 @@ def information_plane(runs: Sequence[dict], data: str):
             papers = {
                 model: [flat[model][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")] for model in flat
             }
-        _plane(axes, split, *_limits(runs), [*points.values(), *papers.values()])
+        _plane(axes, split, *_limits(runs, split), [*points.values(), *papers.values()])
         for model, point in papers.items():
             axes.scatter(*point, s=_size(model) * 1.6, marker=MARKERS[model], facecolors="none",
                          edgecolors=COLOURS[model], linewidths=1.3, zorder=3)
@@ -203,6 +207,8 @@ def robustness(runs: Sequence[dict], data: str):
     order = [TITLES[model] for model in QUANTITATIVE]
     handles = zip(*panels[1].get_legend_handles_labels(), strict=True)
     handles = sorted(handles, key=lambda pair: order.index(pair[1].split(" ")[0]))
+    if data == "mnist":
+        handles.append((Line2D([], [], ls="--", lw=1, color="0.3"), "dashed: paper"))
     panels[1].legend(*zip(*handles, strict=True), frameon=False, fontsize=9)
     return figure
 
@@ -219,13 +225,14 @@ def detection(runs: Sequence[dict]):
                   label=TITLES[run["name"]] if first else None)
     axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
     axes.axhline(95, color="0.6", lw=0.8)
-    axes.annotate("95 %", (100, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
+    axes.annotate("95 %", (80, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
     axes.set(xlabel=f"{OUTSIDE['gauss']} accepted, % (FPR)", ylabel="test images accepted, % (TPR)",
              xlim=(-1, 101), ylim=(-1, 101), title="ROC")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     panels = right.subplots(len(models), 1, squeeze=False)[:, 0]
     for panel, model in zip(panels, models, strict=True):
-        run = next(run for run in runs if run["name"] == model)
+        of_model = [run for run in runs if run["name"] == model]
+        run = sorted(of_model, key=lambda run: run["evaluation"]["ood/gauss/auroc"])[(len(of_model) - 1) // 2]
         curve, k = run["curves"]["gauss"], run["config"]["data"]["n_classes"]
         low, high = (1000 * (score - 1 / k) for score in curve["range"])
         n = len(curve["inside"])
@@ -304,7 +311,7 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
         means = [[statistics.mean(part) for part in zip(*points, strict=True)] for points in at_lambda]
         stars = [_point(run, split) for run in disenib]
         marks = [_point(run, split) for run in runs]
-        _plane(axes, split, *_limits(runs), [*marks, *stars])
+        _plane(axes, split, *_limits(runs, split), [*marks, *stars])
         axes.plot(*zip(*means, strict=True), color="0.5", lw=1, zorder=2)
         colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,
                                cmap="viridis", s=45, zorder=3)

@@ -1,12 +1,14 @@
 """The runs of the paper: their names, their commands and their folders."""
 
+import importlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from custom_pkg import options as opt
 from custom_pkg.errors import UserError
-from custom_pkg.options import ONCE
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_options import FREE_AT_RESUME
 
@@ -33,6 +35,12 @@ QUICK = {  # how the quick version shortens each script that needs no download: 
     "train_disenib_sprites.py": "--steps=40 --est_thr=15 --freq_step_eval=20 --data_source=rendered",
 }
 
+# Options that do not make a run another experiment: where, how exactly and on which images it ran, what it logged.
+NOT_THE_EXPERIMENT = (
+    "precision", "compile", "data_source", "eval_odin_out_data", "eval_batch_size", "freq_step_log",
+    "freq_step_chkpt", "freq_step_eval", "freq_step_eval_quant",
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -48,11 +56,30 @@ class Run:
     def folder(self) -> RunFolder:
         return RunFolder(self.desc, self.seed)
 
+    @property
+    def name(self) -> str:
+        """As --only calls it; of a sweep its λ."""
+        parts = self.desc.split("/")
+        return f"disentangling-{parts[-2]}" if "disentangling" in parts else parts[-1]
+
     def command(self, *, resume: bool = False) -> list[str]:
         """As it is typed, word by word, "python" first."""
         seed = [f"--rand_seed={self.seed}"] if self.seed else []
         again = ["--resume"] if resume else []
         return ["python", self.script, *self.flags, f"--desc={self.desc}", *seed, *self.extra, *again]
+
+    def options(self) -> dict:
+        """All options that the script runs with, as config.json holds them."""
+        script = importlib.import_module(self.script.removesuffix(".py"))
+        return json.loads(json.dumps(opt.to_dict(opt.parse(script.Options, self.command()[2:]))))
+
+    def differences(self, saved: dict, free: Sequence[str]) -> list[str]:
+        """What stands otherwise in the options of a run on disk, as flags; those in `free` may."""
+        free = {*free, *FREE_AT_RESUME, "desc", "rand_seed"}
+        return [
+            f"--{name}={saved[name]}" for name, value in self.options().items()
+            if name in saved and name not in free and saved[name] != value
+        ]
 
     def __str__(self) -> str:
         return f"{self.desc}, seed {self.seed}"
@@ -103,7 +130,8 @@ def sweep_values(text: str) -> list[float]:
             raise ValueError
     except ValueError:
         raise UserError(f"--sweep={text[:80]}: expected is something like lambda_kl:1e-5..1e-1:9") from None
-    return np.geomspace(low, high, int(count)).tolist()
+    # Rounded as folders are named by them, where two may then be the same.
+    return list(dict.fromkeys(float(f"{value:.3g}") for value in np.geomspace(low, high, int(count))))
 
 
 def quick(run: Run) -> Run:
@@ -112,23 +140,3 @@ def quick(run: Run) -> Run:
     dataset = ["--dataset=digits"] if len(flags) < len(run.flags) else []
     desc = run.desc.replace("quant/mnist/", "quant/digits/").replace("sweep/mnist/", "sweep/digits/")
     return replace(run, flags=(*flags, *dataset, *QUICK[run.script].split()), desc=f"quick/{desc}")
-
-
-def foreign_flags(run: Run, config: dict) -> list[str]:
-    """What in a run's config.json is not as in the grid: such a run is not the published experiment."""
-    free = {*FREE_AT_RESUME, *ONCE, "desc", "rand_seed", "precision", "compile", "data_source", "eval_odin_out_data"}
-    wanted = dict(flag.removeprefix("--").split("=") for flag in run.flags)
-    names = [
-        word.removeprefix("--").split("=")[0] for word in config["command"].split() if word.startswith("--")
-    ]
-    return [f"--{name}" for name in names if name not in {*wanted, *free}] + [
-        f"--{name}={config['options'][name]}"
-        for name, value in wanted.items() if str(config["options"][name]) != str(_number(value))
-    ]
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

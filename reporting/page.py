@@ -146,6 +146,8 @@ def as_html(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> str
                 body.append(f"<pre>{html.escape(content[0])}</pre>")
             elif kind == "picture":
                 body.append(_html_figure(content[0]))
+            elif kind == "link":
+                body.append(_html_figure(Figure(content[0], content[1], "It starts again from the beginning.")))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
@@ -163,8 +165,9 @@ def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _html_figure(figure: Figure) -> str:
     data = base64.b64encode(figure.path.read_bytes()).decode()
+    kind = figure.path.suffix.removeprefix(".")
     alt = html.escape(f"{figure.title}. {figure.text}", quote=True)
     return (
-        f'<figure><img alt="{alt}" src="data:image/png;base64,{data}">\n'
+        f'<figure><img alt="{alt}" src="data:image/{kind};base64,{data}">\n'
         f"<figcaption>{html.escape(figure.title)}. {html.escape(figure.text)}</figcaption></figure>"
     )

@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from custom_pkg.interrupts import StopRequest
 from custom_pkg.run_folder import STORAGE, RunFolder
-from reporting.grid import Run
+from reporting.grid import NOT_THE_EXPERIMENT, Run
 from reporting.tables import duration
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -42,8 +44,9 @@ def threads_for(jobs: int) -> int | None:
     """Threads of each of so many jobs; None leaves a single one what it would take anyway."""
     if jobs == 1:
         return None
-    all_threads = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, (int(all_threads) if all_threads.isdecimal() else os.cpu_count() or 1) // jobs)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, (int(wanted) if wanted.isdecimal() else ours) // jobs)
 
 
 @dataclass
@@ -53,49 +56,95 @@ class Ends:
     finished: list[Run] = field(default_factory=list)  # now or before
     failed: list[tuple[Run, int, str]] = field(default_factory=list)
     elsewhere: list[Run] = field(default_factory=list)  # in the hands of another process
+    foreign: list[tuple[Run, str]] = field(default_factory=list)  # a run with such other flags is in its place
     interrupted: bool = False
 
 
 def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest) -> Ends:
     """Run what is not finished; a failed run does not hold up the others. A signal is passed on, and waited for."""
-    ends, waiting, active = Ends(), list(runs), {}
-    threads, passed_on, view = threads_for(jobs), None, View(len(runs))
-    while waiting or active:
-        while waiting and len(active) < jobs and stop.signum is None:
-            run = waiting.pop(0)
-            now = state(run.folder)
-            if now in ("finished", "running"):
-                (ends.finished if now == "finished" else ends.elsewhere).append(run)
-                view.say(f"{run}: {'finished before' if now == 'finished' else 'another process is at it'}")
-                continue
+    waiting = list(dict.fromkeys(runs))
+    at_work = _AtWork(jobs, View(len(waiting)))
+    try:
+        while waiting or at_work.processes:
+            if stop.signum is not None:
+                waiting.clear()
+                at_work.stop(stop.signum)
+            while waiting and len(at_work.processes) < jobs:
+                at_work.start(waiting.pop(0))
+            try:
+                time.sleep(0.2)
+            except KeyboardInterrupt:  # the second Ctrl-C
+                at_work.signal(stop.signum)
+            at_work.reap()
+    finally:  # whatever has ended the loop: no run is left alone
+        at_work.signal(stop.signum or signal.SIGTERM)
+        for process in at_work.processes:
+            process.wait()
+    at_work.view.clear()
+    return at_work.ends
+
+
+class _AtWork:
+    """The processes of the runs that are at work, and how those before them ended."""
+
+    def __init__(self, jobs: int, view: "View"):
+        self.ends, self.view, self.processes = Ends(), view, {}  # process -> its run, and since when
+        self._threads, self._stopped = threads_for(jobs), None
+
+    def start(self, run: Run) -> None:
+        """Start a run or go on with it, unless it is finished, held by another process or not what it should be."""
+        now = state(run.folder)
+        if now == "running":
+            self.ends.elsewhere.append(run)
+            self.view.say(f"{run}: another process is at it")
+        elif now != "absent" and (others := others_in_place(run, now)):
+            self.ends.foreign.append((run, " ".join(others)))
+            self.view.say(f"{run}: what is there was made with {' '.join(others)}, and so is not this run")
+        elif now == "finished":
+            self.ends.finished.append(run)
+            self.view.say(f"{run}: finished before")
+        else:
             command = run.command(resume=now == "begun")
-            prefix = f"OMP_NUM_THREADS={threads} " if threads else ""
-            view.say(f"{'resumed' if now == 'begun' else 'started'}: {prefix}{shlex.join(command)}")
-            active[_start(run, command, threads)] = run, time.monotonic()
-        if stop.signum is not None and passed_on is None:
-            view.say(f"stopping: waiting until {len(active)} runs have saved; Ctrl-C again stops them at once")
-        try:
-            if stop.signum != passed_on:
-                passed_on = stop.signum
-                _signal(active, passed_on)
-            time.sleep(0.2)
-        except KeyboardInterrupt:  # the second Ctrl-C
-            _signal(active, stop.signum)
-        for process in [process for process in active if process.poll() is not None]:
-            run, began = active.pop(process)
-            took = duration(time.monotonic() - began)
-            if process.returncode == 0 and run.folder.evaluation.exists():
-                ends.finished.append(run)
-                view.say(f"{run}: finished after {took}")
-            elif stop.signum is None:
-                ends.failed.append((run, process.returncode, last_words(log_of(run))))
-                view.say(f"{run}: FAILED after {took}, exit status {process.returncode}; see {log_of(run)}")
-        if stop.signum is not None:
-            waiting.clear()
-            ends.interrupted = True
-        view.show(ends, [run for run, _ in active.values()])
-    view.clear()
-    return ends
+            prefix = f"OMP_NUM_THREADS={self._threads} " if self._threads else ""
+            self.view.say(f"{'resumed' if now == 'begun' else 'started'}: {prefix}{shlex.join(command)}")
+            self.processes[_start(run, command, self._threads)] = run, time.monotonic()
+
+    def stop(self, signum: int) -> None:
+        """Pass a signal on, once."""
+        if signum == self._stopped:
+            return
+        self._stopped, self.ends.interrupted = signum, True
+        self.signal(signum)
+        names = "; ".join(str(run) for run, _ in self.processes.values())
+        if names:
+            self.view.say(f"stopping, when all is saved: {names}; Ctrl-C again stops at once")
+
+    def signal(self, signum: int) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signum)
+
+    def reap(self) -> None:
+        """Note how those runs ended that have ended."""
+        for process in [process for process in self.processes if process.poll() is not None]:
+            run, began = self.processes.pop(process)
+            took, status = duration(time.monotonic() - began), process.returncode
+            if status == 0 and run.folder.evaluation.exists():
+                self.ends.finished.append(run)
+                self.view.say(f"{run}: finished after {took}")
+            elif self._stopped is None or status not in (128 + self._stopped, -self._stopped):
+                self.ends.failed.append((run, status, last_words(log_of(run))))
+                self.view.say(f"{run}: FAILED after {took}, {ending(status)}; see {log_of(run)}")
+        self.view.show(self.ends, [run for run, _ in self.processes.values()])
+
+
+def others_in_place(run: Run, now: str) -> list[str]:
+    """The flags that tell a run on disk, finished or begun, from the wanted one; what resuming refuses counts too."""
+    try:
+        saved = json.loads(run.folder.config.read_text())["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # the script itself will say what is wrong
+    return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" else ())
 
 
 def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.Popen:
@@ -111,10 +160,9 @@ def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.
         )
 
 
-def _signal(active: dict, signum: int) -> None:
-    for process in active:
-        if process.poll() is None:
-            process.send_signal(signum)
+def ending(status: int) -> str:
+    """How a process ended, in words."""
+    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
 
 
 def last_words(log: Path) -> str:
@@ -137,26 +185,39 @@ def position(folder: RunFolder) -> str:
 
 
 class View:
-    """One line on a terminal that follows all runs; where output is piped, only what `say` says."""
+    """One line on a terminal that follows all runs; where output is piped, that line every ten minutes."""
 
     def __init__(self, total: int):
-        self._total, self._began, self._shown = total, time.monotonic(), 0.0
+        self._total, self._began = total, time.monotonic()
         self._terminal = sys.stderr.isatty()
+        self._pause = 1 if self._terminal else 600
+        self._shown = self._began
 
     def say(self, line: str) -> None:
         self.clear()
-        print(line, flush=True)
+        _print(line, sys.stdout)
 
     def clear(self) -> None:
         if self._terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            _print("\r\033[K", sys.stderr, end="")
 
     def show(self, ends: Ends, active: Sequence[Run]) -> None:
-        if not self._terminal or time.monotonic() - self._shown < 1:
+        if time.monotonic() - self._shown < self._pause:
             return
         self._shown = time.monotonic()
         failed = f", {len(ends.failed)} failed" if ends.failed else ""
-        at_work = "; ".join(f"{run.desc.split('/', 1)[1]} {run.seed}: {position(run.folder)}" for run in active)
+        at_work = "; ".join(f"{run.name}, seed {run.seed}: {position(run.folder)}" for run in active)
         line = f"{len(ends.finished)} of {self._total} runs{failed}, {duration(self._shown - self._began)} | {at_work}"
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
-        print(f"\r\033[K{line[: width - 1]}", end="", file=sys.stderr, flush=True)
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            _print(f"\r\033[K{line[: width - 1]}", sys.stderr, end="")
+        else:
+            _print(line, sys.stdout)
+
+
+def _print(text: str, to, end: str = "\n") -> None:
+    """As print; when nobody is reading any more, the runs go on without it."""
+    try:
+        print(text, end=end, file=to, flush=True)
+    except OSError:
+        pass

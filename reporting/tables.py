@@ -23,8 +23,19 @@ ROWS = {  # as the paper lists them: name -> key of evaluation.json
         ("detection error", "detection_error"),
     )},
 }  # fmt: skip
+SETS = {"train": "training set", "test": "images that training never saw"}
 OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
 CODES = ("sample", "mean")
+STYLE_ROW, STYLE_KEY = "label from the style code, %", "test/style_to_label_accuracy"
+ON_THE_WAY = {  # of DisenIB, in the project's README: heading -> rows of the table
+    "accuracy test, %": ("accuracy test, %",),
+    "I(X;T) train / test": ("I(X;T), train", "I(X;T), test"),
+    "I(Y;T) train / test": ("I(Y;T), train", "I(Y;T), test"),
+    "FGSM test, ε = 0.1 / 0.2 / 0.3, %": tuple(f"FGSM test, ε = {epsilon}, %" for epsilon in EPSILONS),
+    "OOD FPR at 95 % TPR, %": ("OOD FPR at 95 % TPR, %",),
+    "OOD detection error, %": ("OOD detection error, %",),
+    STYLE_ROW: (STYLE_ROW,),
+}
 OVERVIEW = [METRICS[key] for key in (
     "accuracy_mean_code", "swap_mse", "reconstruction_mse", "class_mean_mse", "swap_psnr", "swap_recognised",
     "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation", "style_to_label_accuracy",
@@ -74,6 +85,7 @@ def build(runs: Sequence[dict], label: str | None, datasets: Sequence[str]) -> d
         "label": label,
         "quantitative": {data: _quantitative(of("quant", data), data) for data in datasets},
         "detection": _detection(of("quant", "mnist")),
+        "on the way": _on_the_way([run for run in of("quant", "mnist") if run["name"] == "disenib"]),
         "disentangling": {data: _disentangling(of("disentangling", data)) for data in DISENTANGLING.values()},
         "sweeps": sweeps,
         "runs": [_record(run) for run in runs],
@@ -110,6 +122,25 @@ def _detection(runs: Sequence[dict]) -> dict:
                 }  # fmt: skip
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
+    return found
+
+
+def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
+    """DisenIB at every step at which all its runs were evaluated: step -> row -> figure."""
+    by_step: dict[int, list[dict]] = {}
+    for run in runs:
+        on_its_way = [evaluation for name, evaluation in run["others"].items() if name.startswith("step")]
+        for evaluation in (*on_its_way, run["evaluation"]):
+            by_step.setdefault(int(evaluation["step"]), []).append({"seed": run["seed"], "evaluation": evaluation})
+    keys = {**{row: key_for("disenib", key) for row, key in ROWS.items()}, STYLE_ROW: STYLE_KEY}
+    found = {}
+    for step in sorted(by_step):
+        if len(by_step[step]) == len(runs):
+            by_key = _by_key(by_step[step])
+            found[str(step)] = {
+                row: over_seeds(by_key[key], scale=100 if row.endswith("%") else 1)
+                for row, key in keys.items() if key in by_key
+            }  # fmt: skip
     return found
 
 
@@ -188,9 +219,12 @@ def one_model(tables: dict, data: str, model: str) -> tuple[list[str], list[list
             continue
         figure = dict(figures[row])
         published = figure.pop("published", None)
-        paper = [] if published is None else [f"{published:.2f}", f"{figure['difference']:+.2f}"]
+        paper = []
+        if published is not None:
+            in_stds = f"{figure['difference'] / figure['std']:+.1f}" if figure["std"] else "–"
+            paper = [f"{published:.2f}", f"{figure['difference']:+.2f}", in_stds]
         rows.append([row, cell(figure), *paper, *(f"{value:.2f}" for value in figure["seeds"].values())])
-    paper = ["paper", "difference"] if data == "mnist" else []
+    paper = ["paper", "difference", "in our stds"] if data == "mnist" else []
     return [TITLES[model], "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows
 
 
@@ -203,17 +237,28 @@ def detection(tables: dict) -> tuple[list[str], list[list[str]]]:
     return ["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows
 
 
+def on_the_way(tables: dict) -> tuple[list[str], list[list[str]]]:
+    """DisenIB at the steps at which it was evaluated, and the paper's figures of the last one."""
+    published = tables["quantitative"]["mnist"]["disenib"]
+    rows = [
+        [f"{int(step):,}", *(" / ".join(cell(figures.get(row)) for row in names) for names in ON_THE_WAY.values())]
+        for step, figures in tables["on the way"].items()
+    ]  # fmt: skip
+    paper = {row: f"{figure['published']:.2f}" for row, figure in published.items() if "published" in figure}
+    rows.append(["paper", *(" / ".join(paper.get(row, "–") for row in names) for names in ON_THE_WAY.values())])
+    return ["step", *ON_THE_WAY], rows
+
+
 def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] | None:
     """Our numbers on one data set, for which the paper has pictures only; None if not run."""
     by_split = tables["disentangling"][data]
     if not by_split:
         return None
-    names = {"train": "training set", "test": "images that training never saw"}
     rows = []
     for row in dict.fromkeys(row for figures in by_split.values() for row in figures):
         found = [figures.get(row) for figures in by_split.values()]
         rows.append([row, *(cell(figure, digits=figure["digits"]) if figure else "–" for figure in found)])
-    return [TITLES[data], *(names[split] for split in by_split)], rows
+    return [TITLES[data], *(SETS[split] for split in by_split)], rows
 
 
 def disentangling_overview(tables: dict) -> tuple[list[str], list[list[str]]]:
@@ -267,6 +312,19 @@ def to_csv(tables: dict) -> str:
                 writer.writerow([
                     tables["label"] or "", data, model, row, *numbers, len(seeds), " ".join(seeds) or ABSENT
                 ])  # fmt: skip
+    others = [
+        ("mnist", model, f"OOD FPR at 95 % TPR, {OUTSIDE[outside]}, {code} code, %", figure)
+        for model, found in tables["detection"].items()
+        for outside, codes in found.items() for code, figure in codes.items()
+    ] + [
+        (data, "disenib", f"{row}; {SETS[split]}", figure)
+        for data, by_split in tables["disentangling"].items()
+        for split, figures in by_split.items() for row, figure in figures.items()
+    ]  # fmt: skip
+    for data, model, row, figure in others:
+        numbers = [_number(figure[name]) for name in ("mean", "std")]
+        seeds = figure["seeds"]
+        writer.writerow([tables["label"] or "", data, model, row, *numbers, "", "", len(seeds), " ".join(seeds)])
     return buffer.getvalue()
 
 
@@ -279,6 +337,8 @@ def to_latex(tables: dict) -> str:
     parts, label = ["% \\usepackage{booktabs}"], f" ({tables['label']})" if tables["label"] else ""
     for data in tables["quantitative"]:
         parts.append(_latex(*comparison(tables, data), f"Results on {TITLES[data]}, mean ± std over seeds{label}."))
+    if tables["detection"]:
+        parts.append(_latex(*detection(tables), f"Detection with sampled and with mean codes on MNIST{label}."))
     for data in tables["disentangling"]:
         if table := disentangling(tables, data):
             parts.append(_latex(*table, f"Disentangling of {TITLES[data]}{label}."))
@@ -311,7 +371,7 @@ def with_tables(readme: str, tables: dict) -> str:
     """The README with the present tables between those marks that it has."""
     for name, table in (
         ("results", comparison(tables, "mnist", absent_too=False)), ("detection", detection(tables)),
-        ("disentangling", disentangling_overview(tables)),
+        ("on-the-way", on_the_way(tables)), ("disentangling", disentangling_overview(tables)),
     ):  # fmt: skip
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in readme:

@@ -91,6 +91,8 @@ def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy):
     (["--split=[]"], ["--split"]),
     (["--metrics=detection", "--split=train"], ["--split"]),  # nothing would be evaluated
     (["--eval_odin_out_data=noise"], ["--eval_odin_out_data"]),
+    (["--eval_odin_out_data=uniform", "--metrics=accuracy"], ["--eval_odin_out_data", "detection"]),
+    (["--code=mean", "--metrics=accuracy"], ["--code=mean", "attack"]),
     (["--model=vib"], ["--model"]),
     (["--device=cuda:99"], ["--device"]),
 ])

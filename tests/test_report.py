@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from reporting import tables
-from reporting.collect import collect, read_runs, thinned
+from reporting.collect import Place, collect, read_runs, thinned
 from reporting.grid import QUICK_LABEL
 from reporting.report import build_tables, report
 
@@ -97,7 +97,8 @@ def built(tmp_path_factory) -> Path:
     (source / "quant/mnist/vib/seed2/evaluation.json").unlink()
     nib = Path(shutil.copytree(quant / "nib/seed0", source / "quant/mnist/nib/seed0"))
     config = json.loads((nib / "config.json").read_text())
-    (nib / "config.json").write_text(json.dumps(config | {"command": f"{config['command']} --epochs=3"}))
+    config["options"] |= {"epochs": 3, "eval_batch_size": 100}  # the latter does not make it another experiment
+    (nib / "config.json").write_text(json.dumps(config))
     curve = {"roc": [[0, 0], [0.1, 0.9], [1, 1]], "range": [0.1, 0.11], "inside": [0, 10], "outside": [10, 0]}
     (source / "quant/mnist/vib/seed1/detection-curves.json").write_text(json.dumps({"step": 1, "gauss": curve}))
     for value, other in (("0.001", "vib"), ("0.1", "nib")):
@@ -126,7 +127,7 @@ def test_runs_that_are_absent_unfinished_or_not_the_published_ones_show_as_not_r
 
 def test_the_report_says_which_run_it_left_out_and_why(built):
     printed = (built / "printed").read_text()
-    assert "left out quant/mnist/nib/seed0: the published run has no --epochs\n" in printed
+    assert "left out quant/mnist/nib/seed0: made with --epochs=3\n" in printed
     assert "collected quant/mnist/vib/seed1\n" in printed and "seed2" not in printed
     assert not (built / "results/quant/mnist/nib").exists()
 
@@ -154,11 +155,33 @@ def test_a_run_that_is_made_anew_takes_the_place_of_the_old_one_and_of_all_its_f
     run = "quant/mnist/vib/seed1"
     collect(source, target)
     (target / run / "evaluation-best.json").write_text("{}")
-    assert collect(source, target)[0] == "left out quant/mnist/nib/seed0: the published run has no --epochs"
+    assert collect(source, target)[0] == "left out quant/mnist/nib/seed0: made with --epochs=3"
     assert (target / run / "evaluation-best.json").exists()
     shutil.copyfile(RESULTS / "quant/mnist/vib/seed2/evaluation.json", source / run / "evaluation.json")
     assert f"collected {run}, in place of other numbers" in collect(source, target)
     assert not (target / run / "evaluation-best.json").exists()
+
+
+@pytest.mark.parametrize("file", ["evaluation.json", "metrics.jsonl", "times.json"])
+def test_a_damaged_run_is_left_out_and_what_was_collected_before_stays(built, tmp_path, file):
+    source, target = shutil.copytree(built / "experiments", tmp_path / "experiments"), tmp_path / "results"
+    collect(source, target)
+    run = "quant/mnist/vib/seed1"
+    before = (target / run / file).read_bytes()
+    (source / run / file).write_text('{"epoch"')
+    [line] = [line for line in collect(source, target) if run in line]
+    assert line.startswith(f"left out {run}: ") and f"{file} is damaged" in line
+    assert (target / run / file).read_bytes() == before
+
+
+@pytest.mark.parametrize("where, place", [
+    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", None, 12)),
+    ("sweep/mnist/vib-pow/lambda_kl=1e-05/seed0", ("sweep", "mnist", "vib-pow", 1e-5, 0)),
+    ("quant/mnist/vib/seed0-old", None), ("quant/mnist/vib/sub/seed0", None), ("tour/seed0", None),
+    ("sweep/mnist/vib-pow/lambda_kl=best/seed0", None), ("quant/mnist/vib/lambda_kl=1/seed0", None),
+])
+def test_a_folder_is_taken_for_a_run_by_its_whole_name(where, place):
+    assert Place.of(where) == place
 
 
 class Page(HTMLParser):

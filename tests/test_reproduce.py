@@ -1,6 +1,7 @@
 """reproduce.py: its commands are the published ones, and its runs are started, skipped, resumed and stopped."""
 
 import fcntl
+import io
 import json
 import os
 import signal
@@ -82,6 +83,10 @@ def test_the_quick_version_is_small_and_lies_apart():
     (["--dataset=fashion_mnist", "--only=disentangling-shapes"], ["disentangling-shapes"]),
     (["--quick", "--dataset=fashion_mnist"], ["--quick"]),
     (["--quick", "--only=disentangling-mnist"], ["--quick", "disentangling-mnist"]),
+    (["--quick", "--only=vib,disentangling-mnist"], ["--quick", "disentangling-mnist"]),
+    (["--report", "--only=vib"], ["--report", "--only"]),
+    (["--sweep=lambda_kl:1e-5..1e-1:9", "--precision=bf16"], ["--precision"]),
+    (["--data_root="], ["--data_root"]),
     (["--hfunc=pow"], ["--sweep"]),
     (["--sweep=lambda_kl:1..2"], ["lambda_kl:1e-5..1e-1:9"]),
     (["--sweep=lambda_kl:1e-5..1e-1:9", "--only=vib"], ["--only"]),
@@ -126,6 +131,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "SCRIPTS", tmp_path)
     (tmp_path / "train.py").write_text(textwrap.dedent(FAKE_SCRIPT))
+    monkeypatch.setattr(grid.Run, "options", lambda run: {"epochs": 3})
     return [grid.Run("train.py", (), f"q/{name}") for name in ("first", "fails", "third", "fourth")]
 
 
@@ -197,6 +203,57 @@ def test_ctrl_c_waits_until_the_runs_have_saved(runs):
     assert runner.state(runs[3].folder) == "absent"  # nothing new was started
 
 
+def test_a_run_with_other_flags_in_the_place_of_a_published_one_is_named_and_left_alone(runs):
+    finished, begun = runs[0].folder, runs[2].folder
+    for folder in (finished, begun):
+        folder.path.mkdir(parents=True)
+        folder.config.write_text('{"options": {"epochs": 5}}')
+    finished.evaluation.write_text("{}")
+    ends = run_all([runs[0], runs[2], runs[3]])
+    assert ends.foreign == [(runs[0], "--epochs=5"), (runs[2], "--epochs=5")] and ends.finished == [runs[3]]
+    assert [line.split()[0] for line in starts()] == ["q/fourth"]
+
+
+def test_what_does_not_change_the_experiment_may_differ_once_it_is_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [run] = grid.published_grid(("disentangling-shapes",), (0,), "mnist")
+    saved = run.options()
+    assert saved["holdout"] == 0.1 and saved["lambda_rec"] == 100.0 and saved["precision"] == "fp32"
+    run.folder.path.mkdir(parents=True)
+    run.folder.config.write_text(json.dumps({"options": {**saved, "precision": "bf16", "device": "cpu"}}))
+    assert runner.others_in_place(run, "finished") == []
+    assert runner.others_in_place(run, "begun") == ["--precision=bf16"]  # which resuming would refuse
+    run.folder.config.write_text(json.dumps({"options": {**saved, "holdout": 0.0}}))
+    assert runner.others_in_place(run, "finished") == ["--holdout=0.0"]
+
+
+def test_runs_that_appear_twice_are_started_once(runs):
+    assert len(run_all([runs[0], runs[0]], jobs=2).finished) == 1
+
+
+def test_no_run_is_left_alone_when_something_goes_wrong_beside_it(runs, monkeypatch):
+    Path("slow").touch()
+    ready = runs[0].folder.path / "ready"
+
+    def broken(self, *arguments):
+        if ready.exists():
+            raise RuntimeError("a defect")
+
+    monkeypatch.setattr(runner.View, "show", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_all(runs[:1])
+    assert runner.state(runs[0].folder) == "begun"  # nobody holds it any more
+
+
+def test_runs_go_on_when_nobody_reads_what_is_printed(runs, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert run_all(runs[:1]).finished == runs[:1]
+
+
 def test_the_position_of_a_run_is_that_of_its_last_logged_line(runs):
     folder = runs[0].folder
     folder.path.mkdir(parents=True)
@@ -212,5 +269,5 @@ def test_failed_runs_end_with_status_1_and_the_place_of_their_log(tmp_path):
     assert outcome.status == 1, outcome
     assert "STORAGE/reproduce/quick/quant/digits/vib/seed0.log" in outcome.out
     assert "(exit status 2)" in outcome.out and "cuda" in outcome.out
-    assert outcome.err == "reproduce.py: 1 of the runs failed; the same command tries them again\n"
+    assert outcome.err == "reproduce.py: 1 of the runs could not be made; the same command tries them again\n"
     assert not (tmp_path / "STORAGE/report-quick").exists()

@@ -212,6 +212,9 @@ def test_without_held_out_styles_there_are_numbers_for_the_training_set_alone(tm
     assert "swap_mse" in evaluation["train"] and "test" not in evaluation
     assert not (path / "disentangling" / "held-out.png").exists()
     assert (path / "disentangling" / "interpolation.png").exists()
+    evaluate = ("evaluate.py", "--desc=disentangling/shapes/disenib", "--metrics=accuracy")
+    assert_refused(execute(tmp_path, *evaluate, "--split=test"), "--split=test", "held out")
+    assert execute(tmp_path, *evaluate).status == 0
 
 
 def test_the_source_of_the_images_stands_in_log_and_config(finished):
@@ -257,3 +260,8 @@ def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(tmp_path, name, fl
 def test_metrics_that_a_run_has_not_are_refused(finished):
     outcome = execute(finished("mnist"), "evaluate.py", "--desc=disentangling/mnist/disenib", "--metrics=attack")
     assert_refused(outcome, "--metrics=attack", "swaps")
+
+
+@pytest.mark.parametrize("flag", ["--code=sample", "--eval_odin_out_data=uniform"])
+def test_options_of_metrics_that_a_run_has_not_are_refused(finished, flag):
+    assert_refused(execute(finished("mnist"), "evaluate.py", "--desc=disentangling/mnist/disenib", flag), flag)

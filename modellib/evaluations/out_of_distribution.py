@@ -56,7 +56,8 @@ def odin_scores(
 def detection_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:
     """How well scores (N,) and (M,) tell inside from outside, higher meaning inside; fractions of 1.
 
-    A score equal to the threshold counts as inside, for both sets: ties are never resolved in the detector's favour.
+    In fpr_at_95_tpr and detection_error a score equal to the threshold counts as inside, for both sets: ties are never
+    resolved in the detector's favour. auroc counts them half; the areas under precision and recall, for the positives.
     """
     scores = torch.cat((inside, outside)).cpu().numpy()
     is_inside = np.concatenate((np.ones(len(inside)), np.zeros(len(outside))))

@@ -81,7 +81,8 @@ def main() -> None:
     if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
     if options.eval_odin_out_data and "detection" not in metrics:
-        raise UserError("--eval_odin_out_data goes with the metric detection, which is not asked for")
+        names = ",".join(options.eval_odin_out_data)
+        raise UserError(f"--eval_odin_out_data={names} goes with the metric detection, which is not asked for")
     if options.code != "published" and not {"attack", "detection"} & set(metrics):
         raise UserError(f"--code={options.code} is what attack and detection see, and neither is asked for")
     if options.eval_odin_out_data:

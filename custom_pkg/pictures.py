@@ -42,9 +42,9 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def animation(frames: Sequence[Path], *, milliseconds: int = 250) -> bytes:
+def animation(frames: Sequence[Path], *, milliseconds: int = 250, colours: int = 256) -> bytes:
     """A GIF of PNG files of one size, which stays on the last one for two seconds and begins anew."""
-    images = [Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE) for path in frames]
+    images = [Image.open(path).convert("RGB").quantize(colours) for path in frames]
     buffer = io.BytesIO()
     images[0].save(
         buffer, "GIF", save_all=True, append_images=images[1:], loop=0, optimize=True,

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from custom_pkg.errors import UserError
+from custom_pkg.files import write_atomically
+from custom_pkg.pictures import animation
 from custom_pkg.tables import flatten
 from reporting.grid import NOT_THE_EXPERIMENT, QUANTITATIVE, Run, published_grid, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve
-MAX_GIF = 1_500_000  # bytes
+MAX_FRAMES = 9  # of the animation of swaps over training: a megabyte or two
 DATASETS = ("mnist", "fashion_mnist")
 KINDS = {"quant": "", "disentangling": "", "sweep": r"/lambda_kl=(?P<lambda_kl>\d+(\.\d+)?(e-?\d+)?)"}
 
@@ -105,19 +107,21 @@ def _copy(folder: Path, target: Path) -> None:
     if (folder / "metrics.jsonl").exists():
         (target / "metrics.jsonl").write_text("".join(thinned((folder / "metrics.jsonl").read_text().splitlines(True))))
     pictures = folder / "disentangling"
-    kept = {name: pictures / name for name in ("held-out.png", "interpolation.png", "training.gif")}
+    kept = {name: pictures / name for name in ("held-out.png", "interpolation.png")}
     if fixed := sorted(pictures.glob("fixed-step*.png")):
         kept["fixed.png"] = fixed[-1]
+        small = animation(thinned(fixed, MAX_FRAMES), milliseconds=500, colours=64)
+        write_atomically(target / "training.gif", small)
     for name, file in kept.items():
-        if file.exists() and not (name.endswith(".gif") and file.stat().st_size > MAX_GIF):
+        if file.exists():
             shutil.copyfile(file, target / name)
 
 
-def thinned(lines: Sequence[str], most: int = MAX_LINES) -> list[str]:
-    """At most so many of the lines, evenly spread, with the first and the last."""
-    if len(lines) <= most:
-        return list(lines)
-    return [lines[round(i * (len(lines) - 1) / (most - 1))] for i in range(most)]
+def thinned(items: Sequence, most: int = MAX_LINES) -> list:
+    """At most so many of the items, evenly spread, with the first and the last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def read_runs(root: Path) -> list[dict]:

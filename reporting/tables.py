@@ -26,7 +26,7 @@ ROWS = {  # as the paper lists them: name -> key of evaluation.json
 SETS = {"train": "training set", "test": "images that training never saw"}
 OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
 CODES = ("sample", "mean")
-STYLE_ROW, STYLE_KEY = "label from the style code, %", "test/style_to_label_accuracy"
+STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of DisenIB, in the project's README: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
     "I(X;T) train / test": ("I(X;T), train", "I(X;T), test"),
@@ -97,14 +97,19 @@ def _quantitative(runs: Sequence[dict], data: str) -> dict[str, dict]:
     for model in QUANTITATIVE:
         published = flatten(MNIST[model]) if data == "mnist" else {}
         by_key = _by_key([run for run in runs if run["name"] == model])
-        keys = {row: key_for(model, row_key) for row, row_key in ROWS.items()}
-        models[model] = {
-            row: over_seeds(by_key[key], published.get(key), scale=100 if row.endswith("%") else 1)
-            for row, key in keys.items() if key in by_key
-        }  # fmt: skip
+        models[model] = _figures(model, ROWS, by_key, published)
         if by_key:
             models[model]["last epoch"] = {"seeds": by_key["epoch"]}
     return models
+
+
+def _figures(model: str, rows: dict[str, str], by_key: dict, published: dict[str, float]) -> dict[str, dict]:
+    """row -> figure, of those rows that there are."""
+    keys = {row: key_for(model, key) for row, key in rows.items()}
+    return {
+        row: over_seeds(by_key[key], published.get(key), scale=100 if row.endswith("%") else 1)
+        for row, key in keys.items() if key in by_key
+    }  # fmt: skip
 
 
 def _detection(runs: Sequence[dict]) -> dict:
@@ -132,16 +137,11 @@ def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
         on_its_way = [evaluation for name, evaluation in run["others"].items() if name.startswith("step")]
         for evaluation in (*on_its_way, run["evaluation"]):
             by_step.setdefault(int(evaluation["step"]), []).append({"seed": run["seed"], "evaluation": evaluation})
-    keys = {**{row: key_for("disenib", key) for row, key in ROWS.items()}, STYLE_ROW: STYLE_KEY}
-    found = {}
-    for step in sorted(by_step):
-        if len(by_step[step]) == len(runs):
-            by_key = _by_key(by_step[step])
-            found[str(step)] = {
-                row: over_seeds(by_key[key], scale=100 if row.endswith("%") else 1)
-                for row, key in keys.items() if key in by_key
-            }  # fmt: skip
-    return found
+    rows = {**ROWS, STYLE_ROW: "test/style_to_label_accuracy"}
+    return {
+        str(step): _figures("disenib", rows, _by_key(by_step[step]), {})
+        for step in sorted(by_step) if len(by_step[step]) == len(runs)
+    }  # fmt: skip
 
 
 def _disentangling(runs: Sequence[dict]) -> dict[str, dict]:

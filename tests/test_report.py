@@ -29,6 +29,7 @@ def committed() -> dict:
 
 def test_the_readme_shows_the_numbers_of_the_committed_tables():
     readme = (ROOT / "README.md").read_text()
+    assert readme.count(": begin -->") == readme.count(": end -->") == 4
     assert tables.with_tables(readme, committed()) == readme
 
 

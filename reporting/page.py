@@ -22,6 +22,7 @@ PICTURES = {
     "fixed.png": "Swaps of training images at the end of training: the class is the column's, the style the row's",
     "interpolation.png": "From one style to another, a row for every class",
 }
+ART = {"sprites": " (art: Liberated Pixel Cup, CC BY-SA 3.0 / GPL 3.0)"}  # whose it is, where the pictures show it
 CSS = """
 :root { color-scheme: light dark; --text: #1b1f24; --page: #ffffff; --line: #d5dae0; --head: #f2f5f8; --dim: #57606a; }
 @media (prefers-color-scheme: dark) {
@@ -81,6 +82,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
             if (run["kind"], run["data"]) == ("disentangling", data):
                 note = f", {found['label']}" if found["label"] else ""  # their files do not say so themselves
                 title, images = f"{TITLES[data]}, seed {run['seed']}{note}", run["config"]["data"]["source"]
+                images += ART.get(data, "") if "rendered" not in images else ""
                 part.parts += [
                     ("picture", Figure(title, run["pictures"][name], f"{what}. Images: {images}."))
                     for name, what in PICTURES.items() if name in run["pictures"]

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D  # noqa: E402
 from custom_pkg.tables import flatten  # noqa: E402
 from modellib.published import MNIST  # noqa: E402
 from reporting.grid import QUANTITATIVE, TITLES  # noqa: E402
-from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for  # noqa: E402
+from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for, point  # noqa: E402
 
 COLOURS = {  # Okabe and Ito's, told apart by colour-blind readers too
     "vib": "#0072B2", "nib": "#E69F00", "squared-vib": "#56B4E9", "squared-nib": "#D55E00", "disenib": "#009E73",
@@ -138,11 +138,6 @@ def _plane(axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequen
              title=SET_NAMES[split])
 
 
-def _point(run: dict, split: str) -> list[float]:
-    model = run["name"] if run["kind"] == "quant" else ""
-    return [run["evaluation"][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")]
-
-
 def _size(model: str) -> float:
     return 130 if model == "disenib" else 45
 
@@ -151,7 +146,7 @@ def information_plane(runs: Sequence[dict], data: str):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     models = _models(runs)
     for axes, split in zip(panels, SPLITS, strict=True):
-        points = {run["where"]: _point(run, split) for run in runs}
+        points = {run["where"]: point(run, split) for run in runs}
         papers = {}
         if data == "mnist":
             flat = {model: flatten(MNIST[model]) for model in QUANTITATIVE}
@@ -159,8 +154,8 @@ def information_plane(runs: Sequence[dict], data: str):
                 model: [flat[model][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")] for model in flat
             }
         _plane(axes, split, *_limits(runs, split), [*points.values(), *papers.values()])
-        for model, point in papers.items():
-            axes.scatter(*point, s=_size(model) * 1.6, marker=MARKERS[model], facecolors="none",
+        for model, published in papers.items():
+            axes.scatter(*published, s=_size(model) * 1.6, marker=MARKERS[model], facecolors="none",
                          edgecolors=COLOURS[model], linewidths=1.3, zorder=3)
         for run in runs:
             axes.scatter(*points[run["where"]], s=_size(run["name"]), marker=MARKERS[run["name"]],
@@ -307,10 +302,10 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
     star_style = {"color": COLOURS["disenib"], "edgecolors": "black"}
     norm = matplotlib.colors.LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
     for axes, split in zip(panels, SPLITS, strict=True):
-        at_lambda = [[_point(run, split) for run in by_lambda[value]] for value in values]
+        at_lambda = [[point(run, split) for run in by_lambda[value]] for value in values]
         means = [[statistics.mean(part) for part in zip(*points, strict=True)] for points in at_lambda]
-        stars = [_point(run, split) for run in disenib]
-        marks = [_point(run, split) for run in runs]
+        stars = [point(run, split) for run in disenib]
+        marks = [point(run, split) for run in runs]
         _plane(axes, split, *_limits(runs, split), [*marks, *stars])
         axes.plot(*zip(*means, strict=True), color="0.5", lw=1, zorder=2)
         colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,

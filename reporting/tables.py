@@ -80,7 +80,9 @@ def build(runs: Sequence[dict], label: str | None, datasets: Sequence[str]) -> d
     sweeps: dict[str, list] = {}
     for run in runs:
         if run["kind"] == "sweep":
-            sweeps.setdefault(f"{run['data']}/{run['name']}", []).append(_point(run) | {"lambda_kl": run["lambda_kl"]})
+            sweeps.setdefault(f"{run['data']}/{run['name']}", []).append(
+                {"seed": run["seed"], "lambda_kl": run["lambda_kl"]} | {split: point(run, split) for split in SPLITS}
+            )
     return {
         "label": label,
         "quantitative": {data: _quantitative(of("quant", data), data) for data in datasets},
@@ -163,13 +165,10 @@ def _by_key(runs: Sequence[dict]) -> dict[str, dict[str, float]]:
     return {key: {str(run["seed"]): run["evaluation"][key] for run in runs} for key in keys}
 
 
-def _point(run: dict) -> dict:
-    """Where a run lies in the information plane, by set."""
+def point(run: dict, split: str) -> list[float]:
+    """Where a run lies in the information plane: I(X;T), I(Y;T)."""
     model = run["name"] if run["kind"] == "quant" else ""
-    point = {"seed": run["seed"]}
-    for split in SPLITS:
-        point[split] = [run["evaluation"][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")]
-    return point
+    return [run["evaluation"][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")]
 
 
 def _record(run: dict) -> dict:

@@ -160,11 +160,15 @@ def _read(path: Path) -> dict:
             raise ValueError
         return content
     except ValueError:
-        raise UserError(f"{path} is damaged: bring it back, or delete its folder and run that again") from None
+        raise _damaged(path) from None
 
 
 def _lines(path: Path) -> list[dict]:
     try:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     except ValueError:
-        raise UserError(f"{path} is damaged: bring it back, or delete its folder and run that again") from None
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged: bring it back, or delete its folder and run that again")

@@ -16,7 +16,7 @@ from pathlib import Path
 import dataloader
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
-from custom_pkg.device import device_complaint, pick_device
+from custom_pkg.device import device_complaint, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import option, shown
@@ -60,6 +60,7 @@ def main() -> None:
     if "detection" in options.metrics and "test" not in options.split:
         raise UserError("--metrics=detection needs --split=test: what is inside the distribution is the test set")
     device = pick_device(options.device)
+    exact_and_repeatable()
     folder = RunFolder(options.desc, options.rand_seed)
     if not folder.exists():
         raise UserError(f"no run in {folder.path}: check --desc and --rand_seed, or train that run first")

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 import dataloader
 from custom_pkg import options as opt
+from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.errors import run_script
 from custom_pkg.loss_history import LossHistory
 from custom_pkg.options import not_negative, option, positive, size
@@ -34,6 +33,7 @@ from experiments.results import published_for, results_table
 from experiments.start import Start, introduction, start_training
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
+from modellib.networks import adam
 
 SCRIPT = Path(__file__).stem
 
@@ -104,7 +104,7 @@ def train(options: Options, start: Start) -> None:
     model, networks = start.experiment.build(data, settings)
     model.to(device)
     parameters = [parameter for network in networks for parameter in network.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.5, 0.999), fused=True)
+    optimizer = adam(parameters, options.learning_rate)
     kl = ib_lagrangian.KL_TERMS[options.model]
     h = ib_lagrangian.h_function(options.hfunc, options.hfunc_param)
 
@@ -120,17 +120,18 @@ def train(options: Options, start: Start) -> None:
     )
     what = f"{options.model.upper()}, h = {options.hfunc}, lambda_kl = {options.lambda_kl}, seed {seed}"
     training.log.say(introduction(what, start, losses.step))
+    update = partial(
+        ib_lagrangian.update, networks, optimizer, kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise
+    )
 
     while not progress.finished:
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * 0.97 ** (progress.epoch // 2)
+        graphed_update = Graphed(update, device, noise)
         what = f"epoch {progress.epoch + 1}/{options.epochs}"
         for index in bar(batches.one_pass(), what, total=batches.per_pass, initial=batches.position, unit="update"):
-            losses.add(ib_lagrangian.update(
-                networks, optimizer, images[index], labels[index],
-                kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise,
-            ))
+            losses.add(graphed_update(images[index], labels[index]))
             training.end_if_asked()
         losses.check_finite(start.folder.last_checkpoint)
 

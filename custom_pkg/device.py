@@ -30,6 +30,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def exact_and_repeatable() -> None:
+    """On a GPU: convolutions in float32 where float32 is asked for, and by algorithms that repeat their bits."""
+    torch.backends.cudnn.allow_tf32 = False  # the default rounds to 10 bits; for products it already is off
+    torch.backends.cudnn.deterministic = True
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next update; does nothing where there is another C library.
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from custom_pkg import options as opt
+from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.files import link_atomically, write_json
 from custom_pkg.loss_history import LossHistory
 from custom_pkg.precision import autocast_for, bf16_is_slow, check_compiler
@@ -21,6 +21,7 @@ from experiments.options import DisenIBOptions
 from experiments.results import published_for, results_table
 from experiments.start import Start, introduction, start_training
 from modellib import disenib
+from modellib.networks import adam
 
 
 @dataclass
@@ -65,11 +66,12 @@ def train_disenib(
     objective = disenib.Settings(
         **{field.name: settings[field.name] for field in fields(disenib.Settings) if field.name in settings}
     )
-    adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
+    trained = {
+        "main": networks.main_parameters(), "est": networks.density_estimator.parameters(),
+        **{name: judge.parameters() for name, judge in judges.items()},
+    }
     optimizers = {
-        "main_optimizer": torch.optim.Adam(networks.main_parameters(), **adam),
-        "est_optimizer": torch.optim.Adam(networks.density_estimator.parameters(), **adam),
-        **{f"{name}_optimizer": torch.optim.Adam(judge.parameters(), **adam) for name, judge in judges.items()},
+        f"{name}_optimizer": adam(parameters, options.learning_rate) for name, parameters in trained.items()
     }
     main_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "main batches"), device)
     est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
@@ -98,8 +100,11 @@ def train_disenib(
     pictures = Pictures(model, start.loaded, start.folder, seed=seed) if with_pictures else None
     evaluate = partial(start.experiment.evaluate, model, start.loaded, options=settings)
     published = published_for(start.script, settings)
-    main_update = partial(disenib.main_update, networks, optimizers["main_optimizer"])
-    common = {"autocast": autocast, "generator": noise}
+    common = {"settings": objective, "autocast": autocast, "generator": noise}
+    main_update = partial(disenib.main_update, networks, optimizers["main_optimizer"], **common)
+    est_update = partial(disenib.estimator_update, networks, optimizers["est_optimizer"], cluster=cluster, **common)
+    if not options.compile:
+        main_update, est_update = Graphed(main_update, device, noise), Graphed(est_update, device, noise)
 
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):
@@ -124,17 +129,13 @@ def train_disenib(
                 progress.style_encoder_moves += moving == "style"
                 progress.class_encoder_moves += moving == "class"
             index = next(main_stream)
-            histories["main_losses"].add(main_update(
-                images[index], labels[index], objective, moving=moving, discriminator=judge, **common
-            ))
+            histories["main_losses"].add(main_update(images[index], labels[index], moving=moving, discriminator=judge))
         for _ in range(options.n_times_est):
-            histories["est_losses"].add(disenib.estimator_update(
-                networks, optimizers["est_optimizer"], images[next(est_stream)], objective, cluster=cluster, **common
-            ))
+            histories["est_losses"].add(est_update(images[next(est_stream)]))
         if judges:
             index = next(main_stream)
             histories["disc_losses"].add(disenib.discriminator_update(
-                networks, discriminator, optimizers["discriminator_optimizer"], images[index], labels[index], objective,
+                networks, discriminator, optimizers["discriminator_optimizer"], images[index], labels[index],
                 limit_acc=options.disc_limit_acc, **common,
             ))
         progress.step = step + 1

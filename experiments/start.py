@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from custom_pkg import options as opt
-from custom_pkg.device import keep_freed_memory, pick_device
+from custom_pkg.device import exact_and_repeatable, keep_freed_memory, pick_device
 from custom_pkg.errors import DiskFailed, RunFailed, UserError, disk_trouble
 from custom_pkg.files import read_json
 from custom_pkg.interrupts import StopRequest
@@ -45,6 +45,7 @@ def start_training(script: str, options, train: Callable[[object, Start], None])
         show_results(folder.evaluation, published_for(script, settings))
         return
     keep_freed_memory()
+    exact_and_repeatable()
     experiment = EXPERIMENTS[script]
     loaded = experiment.load(settings, Path(options.data_root), device)
     n_train = len(loaded.data.train.labels)

@@ -17,6 +17,9 @@ from urllib.parse import unquote
 import pytest
 import torch
 
+# What a test expects to the bit holds on the CPU. test_gpu.py gives its processes the GPU back.
+VISIBLE_GPUS = os.environ.setdefault("VISIBLE_TO_GPU_TESTS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 torch.set_num_threads(1)  # on tensors as small as here, a second thread costs more than it gives
 REPOSITORY = Path(__file__).parent.parent
 SMALL_RUN = (  # a second on scikit-learn's digits; its test accuracy improves in each of the three epochs

@@ -10,11 +10,13 @@ import numpy as np
 class Factors:
     """The factors of all images that there could be, numbered with the last factor running fastest.
 
-    names: of the factors, the label's first. sizes: how many values each has.
+    names: of the factors, the label's first. sizes: how many values each has. ordered: the names of those whose
+    neighbouring values make neighbouring images.
     """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
+    ordered: tuple[str, ...] = ()
 
     def index(self, values: np.ndarray | Sequence[int]) -> np.ndarray:
         """Factor values (..., F) -> numbers of the images (...). Raises ValueError for values out of range."""

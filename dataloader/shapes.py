@@ -21,7 +21,7 @@ from dataloader.image_dataset import DatasetError, ImageDataset
 from dataloader.shapes_rendered import SIDE, render
 from dataloader.ways import download
 
-FACTORS = Factors(("shape", "scale", "orientation", "x", "y"), (3, 6, 40, 32, 32))
+FACTORS = Factors(("shape", "scale", "orientation", "x", "y"), (3, 6, 40, 32, 32), ordered=("x", "y"))
 SCALE, ORIENTATIONS = 5, (3, 36)
 PICTURED = tuple(  # the published fixed pictures, as factor values
     (shape, SCALE, orientation, position, position)

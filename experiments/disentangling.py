@@ -16,6 +16,7 @@ from custom_pkg.randomness import generator
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import RunLog
 from dataloader import shapes, sprites
+from dataloader.factors import Factors
 from experiments.experiment import Loaded, where_float64_is
 from modellib import disenib
 from modellib.conv_networks import ARCHITECTURES
@@ -23,7 +24,7 @@ from modellib.evaluations import protocol
 from modellib.evaluations.code_content import readable
 from modellib.evaluations.common import encode
 from modellib.evaluations.digit_classifier import train_classifier
-from modellib.evaluations.disentangling import digit_swaps, mean_images, swap_error, swap_pairs
+from modellib.evaluations.disentangling import digit_swaps, mean_images, nearest_truth, swap_error, swap_pairs
 from modellib.evaluations.style import style_information
 from modellib.gaussians import sample
 from modellib.model import Model
@@ -155,7 +156,29 @@ def _swap(model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, 
             model.reconstructor, style=style, images=images, labels=labels, rows=rows, classes=classes,
             batch_size=batch_size,
         )
+        if loaded.data.factors:
+            factors = {which: getattr(loaded.data, which).factors.to(labels.device) for which in loaded.sets}
+            found, wanted = nearest_truth(
+                model.reconstructor, style, factors[name], rows, classes,
+                torch.cat([loaded.sets[which][0] for which in factors]), torch.cat(list(factors.values())),
+                batch_size=batch_size,
+            )
+            results[name] |= _seen(found, wanted, loaded.data.factors, factors["train"])
     return results
+
+
+def _seen(found: Tensor, wanted: Tensor, factors: Factors, trained_on: Tensor) -> dict:
+    """Shares of swaps that show the wanted class and style factors, and how far they are off in the ordered ones."""
+    varying = [column for column in range(1, len(factors.names)) if len(trained_on[:, column].unique()) > 1]
+    right = (found == wanted).double().mean(0)
+    off = (found - wanted).abs().double().mean(0)
+    return {
+        "swap_shows_label": float(right[0]),
+        "swap_shows_factor": {factors.names[column]: float(right[column]) for column in varying},
+        "swap_factor_off": {
+            factors.names[column]: float(off[column]) for column in varying if factors.names[column] in factors.ordered
+        },
+    }
 
 
 class Pictures:

@@ -38,6 +38,9 @@ ROWS = {  # keys of evaluation.json -> their names in the table, in its order
     "swap_recognised": "swaps recognised as intended, %",
     "reconstruction_recognised": "reconstructions recognised, %",
     "classifier_accuracy": "accuracy of the classifier that judges, %",
+    "swap_shows_label": "swaps nearest to a true image of the intended class, %",
+    "swap_shows_factor": "swaps nearest to a true image of the intended {}, %",
+    "swap_factor_off": "{} of that image off by, steps",
     "swap_slant_correlation": "slant of style image and swap, correlation",
     "reconstruction_slant_correlation": "slant of image and reconstruction, correlation",
     "swap_thickness_correlation": "thickness of style image and swap, correlation",
@@ -58,7 +61,9 @@ ROWS = {  # keys of evaluation.json -> their names in the table, in its order
     "aupr_out": "AUPR Out, %",
     "detection_error": "detection error, %",
 }
-UNITS = {"%": (100, 2), "nats": (1, 3), "dB": (1, 2), "MSE": (1, 5), "correlation": (1, 3)}  # scale, digits
+UNITS = {  # scale, digits
+    "%": (100, 2), "nats": (1, 3), "dB": (1, 2), "MSE": (1, 5), "correlation": (1, 3), "steps": (1, 2),
+}
 
 
 def results_table(results: dict, published: dict | None) -> str:

@@ -92,8 +92,8 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
     if disenib:
         add(
             "training-disenib", "Training of DisenIB",
-            "Means over 10 steps, at most 300 of them a run. The nearer the estimator's outputs on independent and on "
-            "joint pairs are to each other, the more independent S and T look to it.",
+            "One line a run: means over 10 steps, at most 300 of them. The nearer the estimator's outputs on "
+            "independent and on joint pairs are to each other, the more independent S and T look to it.",
             training_disenib, disenib,
         )
     sweeps: dict[tuple[str, str], list[dict]] = {}
@@ -106,7 +106,8 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         add(
             f"ib-curve-{data}-{name}", f"IB curve of {TITLES[model]}, h = {h}, {TITLES[data]}",
             "The information that sampled codes keep at every λ."
-            + (" The star is DisenIB, of its mean code." if single else " DisenIB has not been run on this data set."),
+            + (" The stars are DisenIB's runs: full, of the mean code, as published; hollow, of sampled codes, as the "
+               "curve's." if single else " DisenIB has not been run on this data set."),
             ib_curve, points, single,
         )
     return figures
@@ -117,8 +118,10 @@ def _limits(runs: Sequence[dict], split: str) -> tuple[float, float]:
     return runs[0]["evaluation"][f"{split}/mi_yt_ceiling"], math.log(runs[0]["config"]["data"]["n_classes"])
 
 
-def _plane(axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequence[float]]) -> None:
-    """The frame of an information plane around the points."""
+def _plane(
+    axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequence[float]], *, line_named: bool = True
+) -> None:
+    """The frame of an information plane around the points. line_named: write beside the line what it is."""
     x = [point[0] for point in points]
     y = [point[1] for point in points]
     left, right = min(*x, h_of_y) - 0.25, max(*x, h_of_y) + 0.25
@@ -132,8 +135,8 @@ def _plane(axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequen
     axes.annotate(f"H(Y) = {h_of_y:.3f}", (right, h_of_y), (-2, -3), textcoords="offset points", ha="right", va="top",
                   fontsize=8, color="0.35")
     at = max(left, bottom + 0.6 * (h_of_y - bottom))
-    axes.annotate("I(Y;T) = I(X;T)", (at, at), (6, 0), textcoords="offset points", fontsize=8,
-                  color="0.35")
+    if line_named:
+        axes.annotate("I(Y;T) = I(X;T)", (at, at), (6, 0), textcoords="offset points", fontsize=8, color="0.35")
     axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="I(X;T), nats", ylabel="I(Y;T), nats",
              title=SET_NAMES[split])
 
@@ -270,26 +273,26 @@ def _floor(runs: Sequence[dict]) -> float:
 
 def training_disenib(runs: Sequence[dict]):
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    labels = {run["where"]: f"{run['kind'].replace('quant', 'quantitative')}, {TITLES[run['data']]}, seed {run['seed']}"
-              for run in runs}
+    labels = [f"{run['kind'].replace('quant', 'quantitative')}, {TITLES[run['data']]}" for run in runs]
+    names = list(dict.fromkeys(labels))
     colours = plt.get_cmap("tab10")
-    for number, run in enumerate(runs):
+    for run, label in zip(runs, labels, strict=True):
         lines = [line for line in run["metrics"] if "train/loss_rec" in line]
         steps = [line["step"] for line in lines]
-        style = {"lw": 1, "color": colours(number % 10)}
+        style = {"lw": 1, "color": colours(names.index(label) % 10)}
         for axes, key in zip(panels, ("train/loss_dec", "train/loss_rec"), strict=False):
-            axes.plot(steps, [line[key] for line in lines], label=labels[run["where"]], **style)
+            axes.plot(steps, [line[key] for line in lines], **style)
         for key, dashes in (("train/output_real", "-"), ("train/output_fake", "--")):
             panels[2].plot(steps, [line[key] for line in lines], ls=dashes, **style)
-    names = ("cross entropy, nats", "reconstruction error, MSE", "estimator's output")
-    for axes, name in zip(panels, names, strict=True):
-        axes.set(xlabel="step", ylabel=name)
+    shown = ("cross entropy, nats", "reconstruction error, MSE", "estimator's output")
+    for axes, what in zip(panels, shown, strict=True):
+        axes.set(xlabel="step", ylabel=what)
     for axes in panels[:2]:
         axes.set_yscale("log")
     panels[2].legend(handles=[Line2D([], [], color="0.3", label="independent pairs"),
                               Line2D([], [], color="0.3", ls="--", label="joint pairs")], frameon=False, fontsize=8)
-    lines = panels[0].get_legend_handles_labels()
-    figure.legend(*lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    handles = [Line2D([], [], color=colours(number % 10), label=name) for number, name in enumerate(names)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 
 
@@ -299,21 +302,26 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
     for run in runs:
         by_lambda.setdefault(run["lambda_kl"], []).append(run)
     values = sorted(by_lambda)
-    star_style = {"color": COLOURS["disenib"], "edgecolors": "black"}
     norm = matplotlib.colors.LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
     for axes, split in zip(panels, SPLITS, strict=True):
         at_lambda = [[point(run, split) for run in by_lambda[value]] for value in values]
         means = [[statistics.mean(part) for part in zip(*points, strict=True)] for points in at_lambda]
-        stars = [point(run, split) for run in disenib]
+        full = [point(run, split) for run in disenib]
+        hollow = [[run["evaluation"][f"{split}/{key}"] for key in ("mi_xt", "mi_yt")] for run in disenib]
         marks = [point(run, split) for run in runs]
-        _plane(axes, split, *_limits(runs, split), [*marks, *stars])
+        _plane(axes, split, *_limits(runs, split), [*marks, *full, *hollow], line_named=False)
         axes.plot(*zip(*means, strict=True), color="0.5", lw=1, zorder=2)
         colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,
                                cmap="viridis", s=45, zorder=3)
-        for star in stars:
-            axes.scatter(*star, s=170, marker="*", **star_style, linewidths=0.6, zorder=4)
+        for stars, inside, edge in ((hollow, "none", COLOURS["disenib"]), (full, COLOURS["disenib"], "black")):
+            if stars:
+                axes.scatter(*zip(*stars, strict=True), s=150, marker="*", color=inside, edgecolors=edge,
+                             linewidths=0.8, zorder=4)
     figure.colorbar(colours, ax=panels, label="λ")
+    handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)")]
     if disenib:
-        handle = Line2D([], [], ls="", marker="*", ms=12, color=COLOURS["disenib"], mec="black", label="DisenIB")
-        panels[0].legend(handles=[handle], frameon=False, loc="lower right")
+        star = {"ls": "", "marker": "*", "ms": 12, "color": COLOURS["disenib"]}
+        handles += [Line2D([], [], mec="black", label="DisenIB, mean code", **star),
+                    Line2D([], [], mfc="none", label="DisenIB, sampled codes", **star)]
+    panels[0].legend(handles=handles, frameon=False, loc="lower right")
     return figure

@@ -24,6 +24,7 @@ PICTURES = {
     "held-out.png": "Swaps of images that training never saw: the class is the column's, the style the row's",
     "fixed.png": "Swaps of training images at the end of training: the class is the column's, the style the row's",
     "interpolation.png": "From one style to another, a row for every class",
+    "training.gif": "Swaps over training",
 }
 ART = {"sprites": " (art: Liberated Pixel Cup, CC BY-SA 3.0 / GPL 3.0)"}  # whose it is, where the pictures show it
 CSS = """
@@ -81,17 +82,20 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
     for data in DISENTANGLING.values():
         table = tables.disentangling(found, data)
         part.parts.append(("table", *table) if table else ("text", f"{TITLES[data]}: {tables.ABSENT}."))
-        for run in runs:
-            if (run["kind"], run["data"]) == ("disentangling", data):
-                note = f", {found['label']}" if found["label"] else ""  # their files do not say so themselves
-                title, images = f"{TITLES[data]}, seed {run['seed']}{note}", run["config"]["data"]["source"]
-                images += ART.get(data, "") if "rendered" not in images else ""
-                part.parts += [
-                    ("picture", Figure(title, run["pictures"][name], f"{what}. Images: {images}."))
-                    for name, what in PICTURES.items() if name in run["pictures"]
-                ]  # fmt: skip
-                if film := run["pictures"].get("training.gif"):
-                    part.parts.append(("link", f"{title}: swaps over training", film))
+        of_data = [run for run in runs if (run["kind"], run["data"]) == ("disentangling", data)]
+        for run in of_data[:1]:  # of every seed, the page would be many megabytes
+            note = f", {found['label']}" if found["label"] else ""  # their files do not say so themselves
+            title, images = f"{TITLES[data]}, seed {run['seed']}{note}", run["config"]["data"]["source"]
+            images += ART.get(data, "") if "rendered" not in images else ""
+            beside = {"fixed.png", "training.gif"} if "held-out.png" in run["pictures"] else {"training.gif"}
+            part.parts += [
+                ("link", f"{title}: {what}", run["pictures"][name]) if name in beside
+                else ("picture", Figure(title, run["pictures"][name], f"{what}. Images: {images}."))
+                for name, what in PICTURES.items() if name in run["pictures"]
+            ]  # fmt: skip
+        if others := ", ".join(str(run["seed"]) for run in of_data[1:]):
+            folder = of_data[0]["where"].rsplit("/", 1)[0]
+            part.parts.append(("text", f"Pictures of the other seeds ({others}) are in {folder}/."))
     result.append(part)
     versions = {", ".join(f"{name} {version}" for name, version in run["versions"].items()) for run in found["runs"]}
     versions = "; ".join(sorted(versions)) or "none"
@@ -151,7 +155,7 @@ def as_html(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> str
                 body.append(f"<pre>{html.escape(content[0])}</pre>")
             elif kind == "picture":
                 body.append(_html_figure(content[0]))
-            elif kind == "link":  # a megabyte, and this page points nowhere
+            elif kind == "link":  # large, and this page points nowhere
                 body.append(f'<p class="dim">{html.escape(content[0])}: {content[1].name} among the results.</p>')
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -9,7 +9,15 @@ from torch.nn import functional as F
 from modellib import disenib
 from modellib.evaluations.code_content import readable
 from modellib.evaluations.digit_classifier import train_classifier
-from modellib.evaluations.disentangling import digit_swaps, mean_images, slant, swap_error, swap_pairs, thickness
+from modellib.evaluations.disentangling import (
+    digit_swaps,
+    mean_images,
+    nearest_truth,
+    slant,
+    swap_error,
+    swap_pairs,
+    thickness,
+)
 from modellib.swap_pictures import RULE, interpolation, swap_grid
 
 
@@ -69,6 +77,24 @@ def test_perfect_swaps_have_no_error():
     assert errors["swap_mse"] == errors["reconstruction_mse"] == 0
     assert errors["swap_psnr"] == 100  # where the scale ends
     assert errors["class_mean_mse"] > 0
+
+
+def test_a_swap_shows_the_factors_of_the_true_image_that_it_is_nearest_to():
+    images, labels = known_images()
+    factors = torch.stack((labels, torch.arange(len(labels)) % N_STYLES), 1)
+    rows, classes = all_pairs(labels)
+
+    def shown_by(reconstructor):
+        return nearest_truth(
+            reconstructor, style_of(images), factors, rows, classes, images, factors, batch_size=5
+        )
+
+    found, wanted = shown_by(perfect)
+    assert torch.equal(found, wanted) and torch.equal(wanted[:, 0], classes)
+    assert torch.equal(wanted[:, 1], factors[rows, 1])
+    found, wanted = shown_by(lambda style, labels: perfect((style + 1).clamp(max=N_STYLES - 1), labels) + 0.01)
+    assert torch.equal(found[:, 0], wanted[:, 0])
+    assert torch.equal(found[:, 1], (wanted[:, 1] + 1).clamp(max=N_STYLES - 1))
 
 
 def test_a_reconstructor_off_by_a_tenth_has_20_decibels():

@@ -202,8 +202,8 @@ class Page(HTMLParser):
 def test_the_page_holds_all_its_pictures_and_points_nowhere(built):
     text = (built / "results/report.html").read_text()
     page = Page(text)
-    # information plane, robustness, detection, two of training, IB curve, three of Shapes
-    assert len(page.images) == 9
+    # information plane, robustness, detection, two of training, IB curve, two of Shapes
+    assert len(page.images) == 8
     for alt, source in page.images:
         kind, data = source.split(",", 1)
         assert alt and kind == "data:image/webp;base64"
@@ -243,5 +243,5 @@ def test_a_browser_shows_all_pictures_without_a_console_error(built, tmp_path):
          f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert "<title>9 pictures</title>" in shown.stdout, shown.stderr[-2000:]
+    assert "<title>8 pictures</title>" in shown.stdout, shown.stderr[-2000:]
     assert "CONSOLE" not in shown.stderr

@@ -121,13 +121,17 @@ def test_the_command_of_the_paper_runs_to_its_end_and_leaves_numbers_and_picture
                 "style_to_label_knn_accuracy", "style_to_label_chance", "class_to_label_accuracy",
                 "class_to_label_knn_accuracy",
             }
-            wanted |= {"swap_mse", "swap_psnr", "reconstruction_mse", "class_mean_mse"} if name != "mnist" else {
+            wanted |= {
+                "swap_mse", "swap_psnr", "reconstruction_mse", "class_mean_mse", "swap_shows_label",
+            } if name != "mnist" else {
                 "swap_recognised", "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation",
             }
             assert wanted <= result.keys()
             assert all(math.isfinite(result[key]) for key in wanted)
             factors = {"mnist": set(), "shapes": {"orientation", "x", "y"}, "sprites": {"viewpoint", "frame"}}[name]
             assert result.get("style_to_factor_knn_accuracy", {}).keys() == factors
+            assert result.get("swap_shows_factor", {}).keys() == factors
+            assert result.get("swap_factor_off", {}).keys() == factors & {"x", "y"}
     pictures = {path.name for path in (run.path / "disentangling").iterdir()}
     assert pictures == {
         "train-step000002.png", "train-step000004.png", "fixed-step000002.png", "fixed-step000004.png",

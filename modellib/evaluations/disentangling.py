@@ -77,6 +77,35 @@ def swap_error(
     return results
 
 
+@torch.no_grad()
+def nearest_truth(
+    reconstructor: Reconstruct,
+    style: Tensor,
+    factors: Tensor,
+    rows: Tensor,
+    classes: Tensor,
+    truth: Tensor,
+    truth_factors: Tensor,
+    *,
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
+    """What swaps show: the factors of the true image, among all there are, that each is nearest to.
+
+    style (N, D) and factors (N, F), the class in column 0; rows, classes (P,): the swaps. truth (M, C, H, W),
+    truth_factors (M, F): all true images. Returns factors (P, F) found, and (P, F) wanted: the style image's, but for
+    the class.
+    """
+    flat = truth.flatten(1)
+    squares = flat.square().sum(1)
+    nearest = torch.cat([
+        (squares - 2 * swaps.flatten(1) @ flat.T).argmin(1)  # |truth|² − 2 swap·truth: the error but for |swap|²
+        for swaps in reconstructions(reconstructor, style[rows], classes, batch_size=batch_size)
+    ])
+    wanted = factors[rows].clone()
+    wanted[:, 0] = classes
+    return truth_factors[nearest], wanted
+
+
 def mean_images(images: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """(N, C, H, W), (N,) -> (n_classes, C, H, W)."""
     return torch.stack([images[labels == label].mean(0) for label in range(n_classes)])

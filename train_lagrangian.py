@@ -33,7 +33,7 @@ from experiments.results import published_for, results_table
 from experiments.start import Start, introduction, start_training
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
-from modellib.networks import adam
+from modellib.optimiser import adam
 
 SCRIPT = Path(__file__).stem
 
@@ -123,15 +123,16 @@ def train(options: Options, start: Start) -> None:
     update = partial(
         ib_lagrangian.update, networks, optimizer, kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise
     )
+    update = Graphed(update, device, noise)
 
     while not progress.finished:
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * 0.97 ** (progress.epoch // 2)
-        graphed_update = Graphed(update, device, noise)
+        update.forget()  # a recording has its learning rate in it
         what = f"epoch {progress.epoch + 1}/{options.epochs}"
         for index in bar(batches.one_pass(), what, total=batches.per_pass, initial=batches.position, unit="update"):
-            losses.add(graphed_update(images[index], labels[index]))
+            losses.add(update(images[index], labels[index]))
             training.end_if_asked()
         losses.check_finite(start.folder.last_checkpoint)
 

@@ -12,9 +12,10 @@ WARM_UP = 3  # calls that are made as they are: they create optimiser states and
 class Graphed:
     """An update that is recorded at its fourth call on a GPU, and replayed from then on; elsewhere the plain update.
 
-    Calls with other shapes or other keyword arguments have recordings of their own. What else the update depends on
-    must not change: a learning rate that does needs a new `Graphed`. The tensor that comes back is only valid until
-    the next call. All random numbers must come from `generator`, and optimisers must be `capturable`.
+    Calls with tensors of other shapes or types, or with other keyword arguments, have recordings of their own. What
+    else the update depends on must not change (learning rates, training or evaluation mode, autocast), unless all is
+    recorded anew (`forget`). The tensor that comes back is only valid until the next call. All random numbers must
+    come from `generator`, and optimisers must be `capturable`.
     """
 
     def __init__(self, update: Callable[..., Tensor], device: torch.device, generator: torch.Generator):
@@ -27,7 +28,7 @@ class Graphed:
     def __call__(self, *tensors: Tensor, **keywords: object) -> Tensor:
         if self._stream is None:
             return self._update(*tensors, **keywords)
-        key = tuple(tensor.shape for tensor in tensors), tuple(sorted(keywords.items()))
+        key = tuple((tensor.shape, tensor.dtype) for tensor in tensors), tuple(sorted(keywords.items()))
         self._calls[key] += 1
         if self._calls[key] <= WARM_UP:
             return self._as_it_is(*tensors, **keywords)
@@ -39,8 +40,13 @@ class Graphed:
         graph.replay()
         return output
 
+    def forget(self) -> None:
+        """Record anew, from the fourth call after this one."""
+        self._calls.clear()
+        self._recorded.clear()
+
     def _as_it_is(self, *tensors: Tensor, **keywords: object) -> Tensor:
-        """On the stream of the recording, for libraries keep things by stream."""
+        """On the stream of the recording, so that cuBLAS makes its workspace of that stream before it."""
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
             output = self._update(*tensors, **keywords)
@@ -48,7 +54,7 @@ class Graphed:
         return output
 
     def _record(self, tensors: tuple[Tensor, ...], keywords: dict) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
-        """Nothing is computed here."""
+        """Records the launches. Nothing is computed: the replay that follows makes the update."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
         inputs = [tensor.clone() for tensor in tensors]

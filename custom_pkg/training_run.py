@@ -167,9 +167,10 @@ class TrainingRun:
             )
         try:
             for name, part in self._parts.items():
-                part.load_state_dict(saved["state"][name])
                 if isinstance(part, torch.optim.Optimizer):
-                    _check_moments(part)
+                    restore_optimizer(part, saved["state"][name])
+                else:
+                    part.load_state_dict(saved["state"][name])
             for name, generator in self._generators.items():
                 generator.set_state(saved["state"]["generators"][name])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
@@ -226,8 +227,15 @@ class TrainingRun:
         return results
 
 
-def _check_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError where a restored moment has not the shape of its parameter: torch looks only when it is used."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Load moments and counts, and keep this process's settings, which torch would take from the checkpoint too.
+
+    Raises ValueError where a moment has not the shape of its parameter: torch looks only when it is used.
+    """
+    settings = [{name: group[name] for name in group if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if name != "step" and value.shape != parameter.shape:

@@ -21,7 +21,7 @@ from experiments.options import DisenIBOptions
 from experiments.results import published_for, results_table
 from experiments.start import Start, introduction, start_training
 from modellib import disenib
-from modellib.networks import adam
+from modellib.optimiser import adam
 
 
 @dataclass
@@ -103,7 +103,7 @@ def train_disenib(
     common = {"settings": objective, "autocast": autocast, "generator": noise}
     main_update = partial(disenib.main_update, networks, optimizers["main_optimizer"], **common)
     est_update = partial(disenib.estimator_update, networks, optimizers["est_optimizer"], cluster=cluster, **common)
-    if not options.compile:
+    if not options.compile:  # which has graphs of its own
         main_update, est_update = Graphed(main_update, device, noise), Graphed(est_update, device, noise)
 
     steps = range(progress.step, options.steps)

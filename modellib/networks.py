@@ -1,6 +1,6 @@
 """Fully connected networks. They map tensors and keep nothing; a stochastic encoder returns (mean, std)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -100,13 +100,6 @@ class DensityEstimator(nn.Module):
         """style_code (B, style_dim), class_code (B, class_dim) -> (B,)."""
         pair = torch.cat((self.style_layer(style_code), self.class_layer(class_code)), 1)
         return self.layers(pair).squeeze(1)
-
-
-def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-    """The optimiser of all experiments, for parameters that are already on their device."""
-    parameters = list(parameters)
-    on_gpu = parameters[0].device.type == "cuda"  # there its step can be a part of a CUDA graph
-    return torch.optim.Adam(parameters, lr=learning_rate, betas=(0.5, 0.999), fused=True, capturable=on_gpu)
 
 
 def initialise_xavier(network: nn.Module, generator: torch.Generator) -> None:

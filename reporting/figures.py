@@ -92,8 +92,8 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
     if disenib:
         add(
             "training-disenib", "Training of DisenIB",
-            "One line a run: means over 10 steps, at most 300 of them. The nearer the estimator's outputs on "
-            "independent and on joint pairs are to each other, the more independent S and T look to it.",
+            "A line a run (right: two): means over 10 steps, at most 300 of them. The nearer the estimator's outputs "
+            "on independent and on joint pairs are to each other, the more independent S and T look to it.",
             training_disenib, disenib,
         )
     sweeps: dict[tuple[str, str], list[dict]] = {}
@@ -105,7 +105,8 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         model, _, h = name.partition("-")
         add(
             f"ib-curve-{data}-{name}", f"IB curve of {TITLES[model]}, h = {h}, {TITLES[data]}",
-            "The information that sampled codes keep at every λ."
+            "The information that sampled codes keep at every λ, by its colour; the line joins their means. Nothing "
+            "can lie in the grey."
             + (" The stars are DisenIB's runs: full, of the mean code, as published; hollow, of sampled codes, as the "
                "curve's." if single else " DisenIB has not been run on this data set."),
             ib_curve, points, single,
@@ -296,6 +297,9 @@ def training_disenib(runs: Sequence[dict]):
     return figure
 
 
+CURVE = "#8c6bb1"
+
+
 def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     by_lambda: dict[float, list[dict]] = {}
@@ -310,7 +314,7 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
         hollow = [[run["evaluation"][f"{split}/{key}"] for key in ("mi_xt", "mi_yt")] for run in disenib]
         marks = [point(run, split) for run in runs]
         _plane(axes, split, *_limits(runs, split), [*marks, *full, *hollow], line_named=False)
-        axes.plot(*zip(*means, strict=True), color="0.5", lw=1, zorder=2)
+        axes.plot(*zip(*means, strict=True), color=CURVE, lw=1.5, zorder=2)
         colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,
                                cmap="viridis", s=45, zorder=3)
         for stars, inside, edge in ((hollow, "none", COLOURS["disenib"]), (full, COLOURS["disenib"], "black")):
@@ -318,7 +322,9 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
                 axes.scatter(*zip(*stars, strict=True), s=150, marker="*", color=inside, edgecolors=edge,
                              linewidths=0.8, zorder=4)
     figure.colorbar(colours, ax=panels, label="λ")
-    handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)")]
+    model = TITLES[runs[0]["name"].partition("-")[0]]
+    handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
+               Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]
     if disenib:
         star = {"ls": "", "marker": "*", "ms": 12, "color": COLOURS["disenib"]}
         handles += [Line2D([], [], mec="black", label="DisenIB, mean code", **star),

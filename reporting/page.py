@@ -89,7 +89,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
             images += ART.get(data, "") if "rendered" not in images else ""
             beside = {"fixed.png", "training.gif"} if "held-out.png" in run["pictures"] else {"training.gif"}
             part.parts += [
-                ("link", f"{title}: {what}", run["pictures"][name]) if name in beside
+                ("link", f"{title}: {what}", run["pictures"][name], images) if name in beside
                 else ("picture", Figure(title, run["pictures"][name], f"{what}. Images: {images}."))
                 for name, what in PICTURES.items() if name in run["pictures"]
             ]  # fmt: skip
@@ -126,7 +126,8 @@ def as_markdown(found: dict, figures: Sequence[Figure], runs: Sequence[dict], fo
             elif kind == "code":
                 parts.append(f"```\n{content[0]}\n```")
             elif kind == "link":
-                parts.append(f"[{content[0]}]({content[1].relative_to(folder).as_posix()})")
+                text, file, images = content
+                parts.append(f"{text}: [{file.name}]({file.relative_to(folder).as_posix()}). Images: {images}.")
             else:
                 figure = content[0]
                 path = figure.path.relative_to(folder).as_posix()
@@ -156,7 +157,9 @@ def as_html(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> str
             elif kind == "picture":
                 body.append(_html_figure(content[0]))
             elif kind == "link":  # large, and this page points nowhere
-                body.append(f'<p class="dim">{html.escape(content[0])}: {content[1].name} among the results.</p>')
+                text, file, images = content
+                where = "/".join(file.parts[-5:])  # as the results are laid out
+                body.append(f'<p class="dim">{html.escape(f"{text}: {where}. Images: {images}.")}</p>')
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'

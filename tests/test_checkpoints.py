@@ -9,6 +9,8 @@ from conftest import comparable
 
 from custom_pkg import checkpoints
 from custom_pkg.errors import RunFailed, UserError
+from custom_pkg.training_run import restore_optimizer
+from modellib.optimiser import adam
 
 STATE = {
     "networks": {"weight": torch.arange(6.0).reshape(2, 3)},
@@ -128,3 +130,19 @@ def test_weights_that_are_not_finite_are_not_saved(checkpoint, value):
     with pytest.raises(RunFailed, match="networks.weight"):
         checkpoints.save(checkpoint, {**STATE, "networks": {"weight": weight}})
     assert checkpoint.read_bytes() == old
+
+
+def test_a_restored_optimiser_has_the_moments_of_the_checkpoint_and_its_own_settings():
+    def optimiser():
+        return adam([torch.nn.Parameter(torch.ones(3))], 1e-3)
+
+    trained, resumed = optimiser(), optimiser()
+    trained.param_groups[0]["params"][0].grad = torch.ones(3)
+    trained.step()
+    saved = trained.state_dict()
+    saved["param_groups"][0] |= {"capturable": True, "betas": (0.9, 0.9), "lr": 5.0}
+    restore_optimizer(resumed, saved)
+    assert resumed.param_groups[0]["capturable"] is False
+    assert (resumed.param_groups[0]["lr"], resumed.param_groups[0]["betas"]) == (1e-3, (0.5, 0.999))
+    moments = resumed.state_dict()["state"][0]
+    torch.testing.assert_close(moments["exp_avg"], trained.state_dict()["state"][0]["exp_avg"])

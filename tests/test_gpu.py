@@ -12,7 +12,9 @@ import pytest
 import torch
 from conftest import REPOSITORY, VISIBLE_GPUS, comparable
 
-pytestmark = pytest.mark.skipif(not Path("/dev/nvidia0").exists(), reason="needs an NVIDIA GPU")
+pytestmark = pytest.mark.skipif(
+    not list(Path("/dev").glob("nvidia[0-9]*")) or VISIBLE_GPUS == "", reason="needs an NVIDIA GPU"
+)
 DISENIB = "--steps=30 --est_thr=8 --freq_step_chkpt=10 --freq_step_eval_quant=20"
 COMMANDS = {
     "vib": "train_lagrangian.py --model=vib --lambda_kl=0.01 --dataset=digits --epochs=3 --desc=r",

@@ -248,7 +248,7 @@ def test_resuming_a_finished_run_shows_its_table_and_changes_nothing(copy):
 
 def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished, monkeypatch):
     (run_of(copy).path / "evaluation.json").unlink()
-    monkeypatch.setattr(ib_lagrangian, "update", lambda *_: pytest.fail("a training update"))
+    monkeypatch.setattr(ib_lagrangian, "update", lambda *_, **__: pytest.fail("a training update"))
     assert train(copy, "--resume").status == 0
     assert_same_end(copy, finished)
 

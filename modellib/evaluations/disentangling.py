@@ -92,8 +92,8 @@ def nearest_truth(
     """What swaps show: the factors of the true image, among all there are, that each is nearest to.
 
     style (N, D) and factors (N, F), the class in column 0; rows, classes (P,): the swaps. truth (M, C, H, W),
-    truth_factors (M, F): all true images. Returns factors (P, F) found, and (P, F) wanted: the style image's, but for
-    the class.
+    truth_factors (M, F): all true images; of two that are the same, the first counts. Returns
+    factors (P, F) found, and (P, F) wanted: the style image's, but for the class.
     """
     flat = truth.flatten(1)
     squares = flat.square().sum(1)

@@ -27,6 +27,7 @@ from custom_pkg.device import keep_freed_memory  # noqa: E402
 from custom_pkg.precision import autocast_for  # noqa: E402
 from modellib import disenib  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
+from modellib.optimiser import adam  # noqa: E402
 
 BATCH = 64
 CPU = torch.device("cpu")
@@ -91,15 +92,12 @@ def parts_of(case: Case) -> dict[str, Callable[[], object]]:
     images = torch.rand(BATCH, *case.image_shape, generator=random)
     labels = torch.randint(case.n_classes, (BATCH,), generator=random)
 
-    def adam(parameters: object) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, lr=1e-4, betas=(0.5, 0.999), fused=True)
-
     main_update = partial(
-        disenib.main_update, networks, adam(networks.main_parameters()), images, labels, settings,
+        disenib.main_update, networks, adam(networks.main_parameters(), 1e-4), images, labels, settings,
         moving="style", discriminator=discriminator, generator=random,
     )
     estimator_update = partial(
-        disenib.estimator_update, networks, adam(networks.density_estimator.parameters()), images, settings,
+        disenib.estimator_update, networks, adam(networks.density_estimator.parameters(), 1e-4), images, settings,
         cluster=disenib.unclustered, generator=random,
     )
     parts: dict[str, Callable[[], object]] = {}
@@ -110,7 +108,7 @@ def parts_of(case: Case) -> dict[str, Callable[[], object]]:
         parts[f"estimator {precision}"] = partial(estimator_update, autocast=autocast)
         if discriminator:
             parts[f"discriminator {precision}"] = partial(
-                disenib.discriminator_update, networks, discriminator, adam(discriminator.parameters()),
+                disenib.discriminator_update, networks, discriminator, adam(discriminator.parameters(), 1e-4),
                 images, labels, settings, limit_acc=2.0, autocast=autocast, generator=random,
             )
     return parts

@@ -20,6 +20,7 @@ from torch.profiler import profile  # noqa: E402
 
 from custom_pkg.precision import autocast_for  # noqa: E402
 from modellib import disenib  # noqa: E402
+from modellib.optimiser import adam  # noqa: E402
 
 BATCH, SAMPLES = 64, 10
 ENCODER = [(BATCH, 784, 1024), (BATCH, 1024, 1024), (BATCH, 1024, 16)]  # rows, inputs, outputs of each layer
@@ -35,9 +36,8 @@ def main() -> None:
         784, 10, style_dim=16, class_dim=16, enc_hidden_dims=(1024, 1024), dec_hidden_dims=(),
         rec_hidden_dims=(1024, 1024), generator=random,
     )
-    adam = {"lr": 1e-4, "betas": (0.5, 0.999), "fused": True}
-    main_optimizer = torch.optim.Adam(networks.main_parameters(), **adam)
-    est_optimizer = torch.optim.Adam(networks.density_estimator.parameters(), **adam)
+    main_optimizer = adam(networks.main_parameters(), 1e-4)
+    est_optimizer = adam(networks.density_estimator.parameters(), 1e-4)
     images, labels = torch.rand(BATCH, 784, generator=random) * 2 - 1, torch.randint(10, (BATCH,), generator=random)
     settings = disenib.Settings(
         n_samples=SAMPLES, style_std=0.1, class_std=1.0, est_style_std=0.1, est_class_std=0.1, emb_radius=3.0,

@@ -23,7 +23,7 @@ from custom_pkg.device import exact_and_repeatable, pick_device  # noqa: E402
 from custom_pkg.precision import autocast_for  # noqa: E402
 from modellib import disenib, ib_lagrangian  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
-from modellib.networks import adam  # noqa: E402
+from modellib.optimiser import adam  # noqa: E402
 
 Update = Callable[..., torch.Tensor]
 
@@ -31,8 +31,8 @@ Update = Callable[..., torch.Tensor]
 def main() -> None:
     device = pick_device(sys.argv[1] if len(sys.argv) > 1 else "cuda")
     exact_and_repeatable()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    print(f"torch {torch.__version__}, {name}, milliseconds")
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    print(f"torch {torch.__version__}, {processor}, milliseconds")
     print(f"{'':18s}  update  recorded  estimator's  recorded")
     noise = torch.Generator(device).manual_seed(0)
     for name, networks, images, labels, discriminator, n_samples in models(device):
@@ -106,15 +106,16 @@ def vib(device: torch.device, noise: torch.Generator) -> tuple[Update, torch.Ten
     return update, torch.rand(100, 784, device=device), torch.randint(10, (100,), device=device)
 
 
-def milliseconds(update: Update, device: torch.device, *tensors: torch.Tensor, calls: int = 200) -> float:
+def milliseconds(update: Update, device: torch.device, *tensors: torch.Tensor) -> float:
+    calls = 200 if device.type == "cuda" else 3
     for _ in range(8):  # and to record
         update(*tensors)
     wait(device)
     began = time.perf_counter()
-    for _ in range(calls if device.type == "cuda" else 3):
+    for _ in range(calls):
         update(*tensors)
     wait(device)
-    return (time.perf_counter() - began) / (calls if device.type == "cuda" else 3) * 1000
+    return (time.perf_counter() - began) / calls * 1000
 
 
 def wait(device: torch.device) -> None:

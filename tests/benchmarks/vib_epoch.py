@@ -21,6 +21,7 @@ from custom_pkg.loss_history import LossHistory  # noqa: E402
 from dataloader.batches import ShuffledBatches  # noqa: E402
 from modellib import ib_lagrangian  # noqa: E402
 from modellib.evaluations.accuracy import accuracy  # noqa: E402
+from modellib.optimiser import adam  # noqa: E402
 
 LAYERS = [(784, 1024), (1024, 1024), (1024, 32), (16, 10)]
 BATCH, EVALUATION_BATCH = 100, 2560
@@ -37,7 +38,7 @@ def main() -> None:
         nib_log_std=1.0, nib_log_std_trainable=True, generator=random,
     )
     parameters = [parameter for network in networks for parameter in network.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-4, betas=(0.5, 0.999), fused=True)
+    optimizer = adam(parameters, 1e-4)
     stream = ShuffledBatches(TRAIN, BATCH, random).endless()
     losses = LossHistory(ib_lagrangian.LOSSES, UPDATES, torch.device("cpu"))
     h = ib_lagrangian.h_function("none", 1.0)

@@ -2,9 +2,10 @@
 
     python tests/calibration/shapes_alignment.py STORAGE/experiments/disentangling/shapes/disenib/seed0
 
-For swaps of all training images, the true image that each is nearest to: the share with the intended orientation, and
-how far its position is off, in steps (pixels, down and to the right). Then, of the images themselves, where the centre
-of mass of a shape lies beside its position, and how much a square differs from the other shapes at either orientation.
+For swaps of all training images, the true image that each is nearest to: the shares with the intended class and
+orientation, and how far its position is off, in steps (pixels, to the right and down). Then, of the images
+themselves, where the centre of mass of a shape lies beside its position, and how much a square differs from the other
+shapes at either orientation.
 """
 
 import sys
@@ -15,9 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch  # noqa: E402
 
 from custom_pkg import checkpoints  # noqa: E402
-from dataloader.shapes import ORIENTATIONS  # noqa: E402
-from evaluate import model_of  # noqa: E402
-from experiments.registry import EXPERIMENTS  # noqa: E402
+from dataloader.shapes import FACTORS, ORIENTATIONS, SCALE  # noqa: E402
+from experiments.registry import EXPERIMENTS, model_of  # noqa: E402
 from modellib.evaluations.common import encode  # noqa: E402
 from modellib.evaluations.disentangling import nearest_truth, swap_pairs  # noqa: E402
 
@@ -43,17 +43,20 @@ def main() -> None:
     found, wanted = nearest_truth(
         model.reconstructor, style, factors, rows, classes, every_image, every_factor, batch_size=500
     )
-    print("style of   drawn as   orientation kept, %   off in x   off in y")
+    shape, _, orientation, x, y = range(len(FACTORS.names))
+    print("style of   drawn as   class, %   orientation, %   x off, mean and mean size   y off")
     for source, name in enumerate(SHAPES):
         for target, other in enumerate(SHAPES):
-            pair = (labels[rows] == source) & (classes == target)
-            if pair.any():
-                off = (found - wanted)[pair].double().mean(0)
-                kept = (found == wanted)[pair, 2].double().mean()
-                print(f"{name:10s} {other:10s} {100 * kept:19.1f} {off[3]:10.2f} {off[4]:10.2f}")
+            swaps = (labels[rows] == source) & (classes == target)
+            if swaps.any():
+                right = 100 * (found == wanted)[swaps].double().mean(0)
+                off = (found - wanted)[swaps].double()
+                mean, size = off.mean(0), off.abs().mean(0)
+                print(f"{name:10s} {other:10s} {right[shape]:8.1f} {right[orientation]:16.1f}"
+                      f" {mean[x]:16.2f} {size[x]:10.2f} {mean[y]:9.2f} {size[y]:6.2f}")
 
     def picture(shape: int, orientation: int) -> torch.Tensor:
-        at = (every_factor == torch.tensor([shape, 5, orientation, MIDDLE, MIDDLE])).all(1)
+        at = (every_factor == torch.tensor([shape, SCALE, orientation, MIDDLE, MIDDLE])).all(1)
         return every_image[at][0, 0].double()
 
     def centre(shape: int, orientation: int) -> torch.Tensor:

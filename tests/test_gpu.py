@@ -68,9 +68,8 @@ def test_a_run_is_the_same_when_recorded_or_not_when_repeated_and_when_resumed(t
     assert ends[2][0] == ends[0][0]
 
     folder = tmp_path / "again" / "STORAGE" / "experiments" / "r" / "seed0"
-    step = folder / "checkpoints" / "step20.pt"
-    if step.exists():
-        shutil.copy(step, folder / "checkpoints" / "last.pt")
+    if "train_disenib" in command:  # the others keep no checkpoint of the middle
+        shutil.copy(folder / "checkpoints" / "step20.pt", folder / "checkpoints" / "last.pt")
         (folder / "evaluation.json").unlink()
         assert "from step 20 on" in run(tmp_path / "again", f"{command} --resume")
         assert end_of(tmp_path / "again") == ends[0]

@@ -96,7 +96,7 @@ def runs_of(options: Options) -> list[grid.Run]:
     passed_on = [
         f"--{name}={value}" for name, value in (("data_root", options.data_root), ("device", options.device))
         if value != Options.__dataclass_fields__[name].default
-    ]  # fmt: skip
+    ]
     return [replace(run, extra=(*run.extra, *passed_on)) for run in runs]
 
 

@@ -145,12 +145,12 @@ def read_runs(root: Path) -> list[dict]:
             "metrics": _lines(folder / "metrics.jsonl"),
             "curves": {name: curve for name, curve in curves.items() if isinstance(curve, dict)},
             "pictures": {file.name: file for file in sorted((*folder.glob("*.png"), *folder.glob("*.gif")))},
-        })  # fmt: skip
+        })
     kinds, models = list(KINDS), list(QUANTITATIVE)
     return sorted(runs, key=lambda run: (
         kinds.index(run["kind"]), run["data"], models.index(run["name"]) if run["name"] in models else len(models),
         run["name"], run["lambda_kl"] or 0, run["seed"],
-    ))  # fmt: skip
+    ))
 
 
 def _read(path: Path) -> dict:

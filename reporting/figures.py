@@ -19,7 +19,7 @@ from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for, point  # noqa: 
 
 COLOURS = {  # Okabe and Ito's, told apart by colour-blind readers too
     "vib": "#0072B2", "nib": "#E69F00", "squared-vib": "#56B4E9", "squared-nib": "#D55E00", "disenib": "#009E73",
-}  # fmt: skip
+}
 MARKERS = {"vib": "o", "nib": "s", "squared-vib": "^", "squared-nib": "D", "disenib": "*"}
 SET_NAMES = {"train": "training set", "test": "test set"}
 STYLE = {"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
@@ -170,7 +170,7 @@ def information_plane(runs: Sequence[dict], data: str):
                markerfacecolor=COLOURS[model] if model in models else "none",
                label=TITLES[model] + ("" if model in models else " (paper only: not run)"))
         for model in shown
-    ]  # fmt: skip
+    ]
     if data == "mnist":
         hollow = {"color": "0.3", "markerfacecolor": "none"}
         handles.append(Line2D([], [], ls="", marker="o", ms=8, label="hollow: paper", **hollow))

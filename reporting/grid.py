@@ -25,7 +25,7 @@ TITLES = {
     "vib": "VIB", "nib": "NIB", "squared-vib": "squared-VIB", "squared-nib": "squared-NIB", "disenib": "DisenIB",
     "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "scikit-learn's digits",
     "shapes": "Shapes", "sprites": "Sprites",
-}  # fmt: skip
+}
 
 QUICK_LABEL = "quick version, not the published experiment"
 QUICK = {  # how the quick version shortens each script that needs no download: still every term of its objective
@@ -118,7 +118,7 @@ def sweep_grid(values: Sequence[float], seeds: Sequence[int], dataset: str, mode
             f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed,
         )
         for value in values for seed in seeds
-    ]  # fmt: skip
+    ]
 
 
 def sweep_values(text: str) -> list[float]:

@@ -72,7 +72,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
             "Detection with sampled and with mean codes",
             ("text", "ODIN on other outside sets, and with the mean in the place of the sampled code."),
             ("table", *tables.detection(found)),
-        ))  # fmt: skip
+        ))
     result.append(Section("Figures", *(("picture", figure) for figure in figures)))
     if not figures:
         result[-1].parts.append(("text", "No run is finished, so there is nothing to draw."))
@@ -92,7 +92,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
                 ("link", f"{title}: {what}", run["pictures"][name], images) if name in beside
                 else ("picture", Figure(title, run["pictures"][name], f"{what}. Images: {images}."))
                 for name, what in PICTURES.items() if name in run["pictures"]
-            ]  # fmt: skip
+            ]
         if others := ", ".join(str(run["seed"]) for run in of_data[1:]):
             folder = of_data[0]["where"].rsplit("/", 1)[0]
             part.parts.append(("text", f"Pictures of the other seeds ({others}) are in {folder}/."))
@@ -105,7 +105,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
         ("text", f"Processors: {processors}. Versions: {versions}. Runs may have shared their machine."),
         ("table", *tables.runs_table(found)),
         ("code", "\n".join(run["command"] for run in found["runs"])),
-    ))  # fmt: skip
+    ))
     return result
 
 
@@ -171,7 +171,7 @@ def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [
         "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
         for tag, cells in (("th", header), *(("td", row) for row in rows))
-    ]  # fmt: skip
+    ]
     return '<div class="table"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 

@@ -27,7 +27,7 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
         ("tables.csv", tables.to_csv(found)), ("tables.tex", tables.to_latex(found)),
         ("README.md", page.as_markdown(found, figures, runs, target)),
         ("report.html", page.as_html(found, figures, runs)),
-    ):  # fmt: skip
+    ):
         write_atomically(target / name, text.encode())
     if readme is not None and readme.exists():
         before = readme.read_text()

@@ -22,7 +22,7 @@ ROWS = {  # as the paper lists them: name -> key of evaluation.json
         ("FPR at 95 % TPR", "fpr_at_95_tpr"), ("AUROC", "auroc"), ("AUPR In", "aupr_in"), ("AUPR Out", "aupr_out"),
         ("detection error", "detection_error"),
     )},
-}  # fmt: skip
+}
 SETS = {"train": "training set", "test": "images that training never saw"}
 OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
 CODES = ("sample", "mean")
@@ -111,7 +111,7 @@ def _figures(model: str, rows: dict[str, str], by_key: dict, published: dict[str
     return {
         row: over_seeds(by_key[key], published.get(key), scale=100 if row.endswith("%") else 1)
         for row, key in keys.items() if key in by_key
-    }  # fmt: skip
+    }
 
 
 def _detection(runs: Sequence[dict]) -> dict:
@@ -126,7 +126,7 @@ def _detection(runs: Sequence[dict]) -> dict:
                 values = {
                     str(run["seed"]): run["others"][file][key]
                     for run in runs if run["name"] == model and key in run["others"].get(file, {})
-                }  # fmt: skip
+                }
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
     return found
@@ -143,7 +143,7 @@ def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
     return {
         str(step): _figures("disenib", rows, _by_key(by_step[step]), {})
         for step in sorted(by_step) if len(by_step[step]) == len(runs)
-    }  # fmt: skip
+    }
 
 
 def _disentangling(runs: Sequence[dict]) -> dict[str, dict]:
@@ -178,7 +178,7 @@ def _record(run: dict) -> dict:
         "step": run["evaluation"]["step"], "seconds": run["times"] or None, "data": config["data"]["source"],
         "precision": config["options"].get("precision", "fp32"), "machine": config["machine"],
         "versions": config["versions"], "code": config["code"],
-    }  # fmt: skip
+    }
 
 
 def cell(figure: dict | None, *, digits: int = 2) -> str:
@@ -242,7 +242,7 @@ def on_the_way(tables: dict) -> tuple[list[str], list[list[str]]]:
     rows = [
         [f"{int(step):,}", *(" / ".join(cell(figures.get(row)) for row in names) for names in ON_THE_WAY.values())]
         for step, figures in tables["on the way"].items()
-    ]  # fmt: skip
+    ]
     paper = {row: f"{figure['published']:.2f}" for row, figure in published.items() if "published" in figure}
     rows.append(["paper", *(" / ".join(paper.get(row, "–") for row in names) for names in ON_THE_WAY.values())])
     return ["step", *ON_THE_WAY], rows
@@ -265,7 +265,7 @@ def disentangling_overview(tables: dict) -> tuple[list[str], list[list[str]]]:
     columns = {
         f"{TITLES[data]}, {'training' if split == 'train' else 'unseen'}": figures
         for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
-    }  # fmt: skip
+    }
     rows = []
     for row in OVERVIEW:
         found = [figures.get(row) for figures in columns.values()]
@@ -283,7 +283,7 @@ def runs_table(tables: dict) -> tuple[list[str], list[list[str]]]:
             run["where"], f"{run['epoch']} / {run['step']}", *times,
             run["precision"], f"{machine['device']}, {machine['threads']} of {machine['cores']} threads", run["data"],
             run["code"],
-        ])  # fmt: skip
+        ])
     return ["run", "epoch / step", "training", "evaluation", "precision", "on", "images", "code"], rows
 
 
@@ -310,7 +310,7 @@ def to_csv(tables: dict) -> str:
                 numbers = [_number(figure.get(name)) for name in ("mean", "std", "published", "difference")]
                 writer.writerow([
                     tables["label"] or "", data, model, row, *numbers, len(seeds), " ".join(seeds) or ABSENT
-                ])  # fmt: skip
+                ])
     others = [
         ("mnist", model, f"OOD FPR at 95 % TPR, {OUTSIDE[outside]}, {code} code, %", figure)
         for model, found in tables["detection"].items()
@@ -319,7 +319,7 @@ def to_csv(tables: dict) -> str:
         (data, "disenib", f"{row}; {SETS[split]}", figure)
         for data, by_split in tables["disentangling"].items()
         for split, figures in by_split.items() for row, figure in figures.items()
-    ]  # fmt: skip
+    ]
     for data, model, row, figure in others:
         numbers = [_number(figure[name]) for name in ("mean", "std")]
         seeds = figure["seeds"]
@@ -347,7 +347,7 @@ def to_latex(tables: dict) -> str:
 _IN_LATEX = {
     "%": r"\%", "±": r"$\pm$", " †": r"$^\dagger$", "ε": r"$\varepsilon$", "–": "--",
     "I(X;T)": "$I(X;T)$", "I(Y;T)": "$I(Y;T)$", "I(X;S)": "$I(X;S)$",
-}  # fmt: skip
+}
 
 
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
@@ -363,7 +363,7 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}", rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule", line(header), r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}",
-    ])  # fmt: skip
+    ])
 
 
 def with_tables(readme: str, tables: dict) -> str:
@@ -371,7 +371,7 @@ def with_tables(readme: str, tables: dict) -> str:
     for name, table in (
         ("results", comparison(tables, "mnist", absent_too=False)), ("detection", detection(tables)),
         ("on-the-way", on_the_way(tables)), ("disentangling", disentangling_overview(tables)),
-    ):  # fmt: skip
+    ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in readme:
             before, rest = readme.split(begin)

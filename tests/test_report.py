@@ -242,6 +242,6 @@ def test_a_browser_shows_all_pictures_without_a_console_error(built, tmp_path):
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=390,844",
          f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    )
     assert "<title>8 pictures</title>" in shown.stdout, shown.stderr[-2000:]
     assert "CONSOLE" not in shown.stderr

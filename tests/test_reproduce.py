@@ -40,7 +40,7 @@ def test_the_commands_are_the_published_ones_word_for_word():
 def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():
     both = commands(grid.published_grid(("disenib", "vib"), (0, 3), "mnist", "bf16"))
     assert both == [PUBLISHED[0], f"{PUBLISHED[4]} --precision=bf16", f"{PUBLISHED[0]} --rand_seed=3",
-                    f"{PUBLISHED[4]} --rand_seed=3 --precision=bf16"]  # fmt: skip
+                    f"{PUBLISHED[4]} --rand_seed=3 --precision=bf16"]
     fashion = commands(grid.published_grid((), (0,), "fashion_mnist"))
     assert fashion == [command.replace("mnist", "fashion_mnist") for command in PUBLISHED[:5]]
     [run] = grid.published_grid(("nib",), (0,), "mnist")

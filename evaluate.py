@@ -16,15 +16,14 @@ from pathlib import Path
 import dataloader
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
-from custom_pkg.device import device_complaint, exact_and_repeatable, pick_device
+from custom_pkg.compute import exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
-from custom_pkg.options import option, shown
-from custom_pkg.run_folder import RunFolder, desc_complaint
-from custom_pkg.run_options import place_complaint, seed_complaint
-from experiments.options import OUTSIDE
+from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, shown
+from custom_pkg.run_folder import RunFolder
+from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, model_of
-from experiments.results import published_for, results_table
+from experiments.run_table import published_for, results_table
 from modellib.evaluations.protocol import SPLITS
 
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))

@@ -20,12 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from custom_pkg import options as opt
-from custom_pkg.device import device_complaint
-from custom_pkg.errors import Interrupted, RunFailed, UserError, run_script
-from custom_pkg.interrupts import StopRequest
-from custom_pkg.options import option, size
+from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
+from custom_pkg.options import device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
-from custom_pkg.run_options import place_complaint, seed_complaint
 from reporting import grid
 from reporting.collect import DATASETS
 from reporting.grid import NAMES, QUICK_LABEL

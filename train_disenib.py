@@ -18,7 +18,7 @@ from custom_pkg import options as opt
 from custom_pkg.errors import run_script
 from custom_pkg.options import option, size
 from experiments.disenib_loop import run_disenib
-from experiments.options import DisenIBOptions, EvaluationOptions
+from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from modellib.disenib import clustered
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import dataloader
 from custom_pkg import options as opt
+from custom_pkg.compute import generator
 from custom_pkg.errors import run_script
 from custom_pkg.options import not_negative, option, with_default
-from custom_pkg.randomness import generator
 from experiments.disenib_loop import run_disenib
-from experiments.options import DisentanglingOptions
+from experiments.option_groups import DisentanglingOptions
 from modellib.conv_networks import build_discriminator
 from modellib.disenib import unclustered
 

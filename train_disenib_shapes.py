@@ -19,7 +19,7 @@ from custom_pkg import options as opt
 from custom_pkg.errors import run_script
 from custom_pkg.options import with_default
 from experiments.disenib_loop import run_disenib
-from experiments.options import FactoredOptions
+from experiments.option_groups import FactoredOptions
 from modellib.disenib import unclustered
 
 

@@ -19,17 +19,16 @@ from pathlib import Path
 
 import dataloader
 from custom_pkg import options as opt
+from custom_pkg.compute import generator
 from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.errors import run_script
-from custom_pkg.loss_history import LossHistory
-from custom_pkg.options import not_negative, option, positive, size
-from custom_pkg.progress import bar
-from custom_pkg.randomness import generator
-from custom_pkg.run_options import RunOptions
+from custom_pkg.options import RunOptions, not_negative, option, positive, size
+from custom_pkg.run_log import LossHistory
+from custom_pkg.terminal import bar
 from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from experiments.options import EvaluationOptions
-from experiments.results import published_for, results_table
+from experiments.option_groups import EvaluationOptions
+from experiments.run_table import published_for, results_table
 from experiments.start import Start, introduction, start_training
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy

@@ -1,27 +1,19 @@
 """Checkpoints: one dict, written whole or not at all, read without running anything that is in it."""
 
 import io
-import pickletools
-import zipfile
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from custom_pkg.errors import RunFailed, UserError
 from custom_pkg.files import write_atomically
-from custom_pkg.options import shown
+from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite
 
 FORMAT = "disentangled-information-bottleneck checkpoint"
 VERSION = 1
 MAX_BYTES = 4 * 2**30  # the largest one of the published settings has 0.1 GB
 PARTS = {  # of a checkpoint of a training run
     "script": str, "options": dict, "data": dict, "device": str, "position": dict, "state": dict, "logs": dict
-}
-NAMES = {  # what the pickle in a checkpoint may ask for: torch allows itself more, `bytearray` of any size among it
-    "collections OrderedDict", "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
 }
 
 
@@ -30,7 +22,7 @@ def save(path: Path, state: dict, *, keep: Path | None = None) -> None:
 
     keep: another name for the old file, which it gets once the new one is on disk.
     """
-    not_finite = _first_not_finite(state)
+    not_finite = first_not_finite(state)
     if not_finite:
         where = f" at step {state['position']['step']}" if "position" in state else ""
         raise RunFailed(
@@ -51,9 +43,9 @@ def load(path: Path) -> dict:
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     try:
-        _check_archive(content)
+        check_archive(content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        _check_tensors(state)
+        check_tensors(state)
     except Exception as error:  # whatever a broken or hostile file provokes
         reason = f": {error}" if type(error) is ValueError and "\n" not in str(error) else ""
         raise UserError(
@@ -80,50 +72,3 @@ def load_run(path: Path) -> dict:
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise UserError(f"{path} does not know how far the run and its logs were: use another one")
     return saved
-
-
-def _check_archive(content: bytes) -> None:
-    """Raise ValueError for what `save` never writes: damaged or compressed records, and foreign names in the pickle."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        records = archive.infolist()
-        stored = all(record.compress_type == zipfile.ZIP_STORED for record in records)
-        if not stored or sum(record.file_size for record in records) > len(content):
-            raise ValueError("it would unpack to more than it is")
-        if archive.testzip():  # compares every record with its checksum
-            raise ValueError("a checksum is wrong")
-        for record in records:
-            if record.filename.endswith(".pkl"):
-                with archive.open(record) as pickle:
-                    for opcode, argument, _ in pickletools.genops(pickle):
-                        foreign = opcode.name in ("STACK_GLOBAL", "INST") or opcode.name.startswith("EXT")
-                        if foreign or (opcode.name == "GLOBAL" and argument not in NAMES):
-                            raise ValueError("it asks for what is no tensor")
-
-
-def _check_tensors(state) -> None:
-    """Raise ValueError for tensors that claim to be larger than what is stored of them, or are not finite."""
-    for name, tensor in _tensors(state):
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ValueError(f"{shown(name)} is larger than its values")
-    not_finite = _first_not_finite(state)
-    if not_finite:
-        raise ValueError(f"{shown(not_finite)} is not finite")
-
-
-def _first_not_finite(state) -> str | None:
-    """The name of the first floating-point tensor that holds an infinity or a NaN."""
-    floats = ((name, tensor) for name, tensor in _tensors(state) if tensor.is_floating_point())
-    return next((name for name, tensor in floats if not tensor.isfinite().all()), None)
-
-
-def _tensors(state) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of all that a state holds. Each container is looked into once, however often it occurs."""
-    seen, waiting = set(), deque([("", state)])
-    while waiting:
-        name, value = waiting.popleft()
-        if isinstance(value, torch.Tensor):
-            yield name, value
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            waiting.extend((f"{name}.{key}" if name else str(key), inner) for key, inner in items)

@@ -1,8 +1,10 @@
-"""How a script ends when something the user can mend is wrong: one clear line, never a traceback."""
+"""How a script ends: one clear line where the user can mend something, never a traceback; cleanly on a signal."""
 
 import re
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 
 class UserError(Exception):
@@ -23,6 +25,35 @@ class Interrupted(Exception):
     def __init__(self, message: str, signum: int):
         super().__init__(message)
         self.signum = signum
+
+
+class StopRequest:
+    """Turns SIGINT, SIGTERM or SIGHUP into a wish that the loop reads (`signum`); a second SIGINT stops at once.
+
+    Use as a context manager. Where there is nothing to finish first, set `at_once`: the signal then raises
+    KeyboardInterrupt.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self):
+        self.signum: int | None = None
+        self.at_once = False
+
+    def __enter__(self) -> "StopRequest":
+        heard = [number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores some
+        self._previous = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        second = self.signum is not None and signum == signal.SIGINT
+        self.signum = signum
+        if self.at_once or second:
+            raise KeyboardInterrupt
 
 
 def run_script(main: Callable[[], None], *, user_errors: tuple[type[Exception], ...] = ()) -> None:

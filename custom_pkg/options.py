@@ -13,13 +13,15 @@ import dataclasses
 import difflib
 import inspect
 import math
+import re
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from custom_pkg.errors import UserError
 
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
+FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on; the kind of device may not
 Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
 
 
@@ -57,6 +59,47 @@ def not_negative(value) -> str | None:
 def size(value) -> str | None:
     """For widths and counts of images, which memory has to hold."""
     return None if 0 < value <= 100_000 else "must be from 1 to 100000"
+
+
+def desc_complaint(desc: str) -> str | None:
+    """What is wrong with a description as the name of a folder inside STORAGE, or None."""
+    parts = desc.split("/")
+    if len(desc) > 200:
+        return "at most 200 characters"
+    if not all(re.fullmatch(r"[A-Za-z0-9_=,+.-]+", part, re.ASCII) and part.strip(".") for part in parts):
+        return "must be a path inside STORAGE/experiments, of letters, digits and any of _ - . = , + between slashes"
+    if any(re.fullmatch(r"seed\d+", part) for part in parts):
+        return "must not hold a part like seed0: those folders are made for the seeds"
+    return None
+
+
+def seed_complaint(seed: int) -> str | None:
+    return None if 0 <= seed < 2**32 else "must be from 0 to 2^32 - 1"
+
+
+def place_complaint(path: str) -> str | None:
+    """What is wrong with the path of a folder that the user names, or None."""
+    return None if path.isprintable() and 0 < len(path) <= 1000 else "must be a path of at most 1000 plain characters"
+
+
+def device_complaint(name: str) -> str | None:
+    """What is wrong with the text given to --device, or None."""
+    known = re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?|mps", name)
+    return None if known else "must be auto, cpu, cuda, cuda:N or mps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    desc: str = option(group="run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
+    rand_seed: int = option(
+        0, group="run", check=seed_complaint, help="the same seed gives the same numbers, bit for bit on the CPU"
+    )
+    data_root: str = option(
+        "STORAGE/datasets", group="run", check=place_complaint, help="where data sets lie or are put"
+    )
+    device: str = option("auto", group="run", check=device_complaint, help="auto takes a GPU when there is one")
+    resume: bool = option(False, group="run", help="go on with the run of this name and seed")
+    overwrite: bool = option(False, group="run", help="delete the run of this name and seed, and start anew")
 
 
 def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):

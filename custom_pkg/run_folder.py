@@ -6,7 +6,6 @@
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -183,18 +182,6 @@ class RunFolder:
                     shutil.rmtree(entry)
                 elif entry.name != ".lock":
                     entry.unlink()
-
-
-def desc_complaint(desc: str) -> str | None:
-    """What is wrong with a description as the name of a folder inside STORAGE, or None."""
-    parts = desc.split("/")
-    if len(desc) > 200:
-        return "at most 200 characters"
-    if not all(re.fullmatch(r"[A-Za-z0-9_=,+.-]+", part, re.ASCII) and part.strip(".") for part in parts):
-        return "must be a path inside STORAGE/experiments, of letters, digits and any of _ - . = , + between slashes"
-    if any(re.fullmatch(r"seed\d+", part) for part in parts):
-        return "must not hold a part like seed0: those folders are made for the seeds"
-    return None
 
 
 def _check_folder(path: Path) -> None:

@@ -1,25 +1,27 @@
 """A training run that can end at any moment and goes on with the same bits: its folder, logs and checkpoints."""
 
+import platform
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from custom_pkg import checkpoints, run_log
-from custom_pkg.errors import Interrupted, RunFailed, UserError, first_line
+from custom_pkg.compute import machine
+from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, first_line
 from custom_pkg.files import link_atomically, read_json, write_json
-from custom_pkg.interrupts import StopRequest
-from custom_pkg.loss_history import LossHistory
-from custom_pkg.options import shown
-from custom_pkg.record import describe_run
+from custom_pkg.options import FREE_AT_RESUME, shown
 from custom_pkg.run_folder import RunFolder
-from custom_pkg.run_log import RunLog
-from custom_pkg.run_options import FREE_AT_RESUME
-from custom_pkg.tables import flatten
+from custom_pkg.run_log import LossHistory, RunLog
+from custom_pkg.terminal import flatten
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "tensorboardX")
 
 
 @dataclass
@@ -242,6 +244,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
                 raise ValueError(f"{name} of an optimizer has the shape {tuple(value.shape)}")
 
 
+def command_line() -> str:
+    """The command that started this process, as it can be pasted into a shell."""
+    return shlex.join(["python", *sys.argv])
+
+
 def resume_command() -> str:
     """This process's command, turned into one that goes on with the run."""
     words, skip_value = [], False
@@ -253,3 +260,26 @@ def resume_command() -> str:
         if word.split("=")[0] not in ("--resume", "--overwrite"):
             words.append(word)
     return shlex.join(["python", *words, "--resume"])
+
+
+def describe_run(options: dict, data: dict, device: torch.device) -> dict:
+    """The content of config.json: enough to run it again and to know where it ran."""
+    return {
+        "command": command_line(),
+        "options": options,
+        "data": data,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": machine(device),
+        "code": _code_version(),
+    }
+
+
+def _code_version() -> str:
+    """The commit of this code, with `-dirty` when files were changed; `unknown` outside a git checkout."""
+    here = Path(__file__).parent
+    try:
+        asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip() or "unknown"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataloader.files import UNFINISHED, locked, put, remove_unfinished, sha256_of
 from dataloader.image_dataset import DatasetError
+from dataloader.raw_files import UNFINISHED, locked, put, remove_unfinished, sha256_of
 from dataloader.ways import gz_files_in
 
 

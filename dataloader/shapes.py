@@ -16,8 +16,8 @@ from numpy.lib import format as npy
 
 from dataloader.factored import split_by_style
 from dataloader.factors import Factors
-from dataloader.files import UNFINISHED, locked, put, remove_unfinished, sha256_of
 from dataloader.image_dataset import DatasetError, ImageDataset
+from dataloader.raw_files import UNFINISHED, locked, put, remove_unfinished, sha256_of
 from dataloader.shapes_rendered import SIDE, render
 from dataloader.ways import download
 

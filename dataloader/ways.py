@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataloader.files import gunzip
 from dataloader.image_dataset import DatasetError
+from dataloader.raw_files import gunzip
 
 MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB, the archive of dSprites 26 MB
 

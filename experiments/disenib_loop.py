@@ -7,19 +7,17 @@ from functools import partial
 from torch import Tensor, nn
 
 from custom_pkg import options as opt
+from custom_pkg.compute import autocast_for, bf16_is_slow, check_compiler, generator
 from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.files import link_atomically, write_json
-from custom_pkg.loss_history import LossHistory
-from custom_pkg.precision import autocast_for, bf16_is_slow, check_compiler
-from custom_pkg.progress import bar
-from custom_pkg.randomness import generator
-from custom_pkg.tables import flatten
+from custom_pkg.run_log import LossHistory
+from custom_pkg.terminal import bar, flatten
 from custom_pkg.training_run import Progress, TrainingRun
 from dataloader.batches import ShuffledBatches
-from experiments.disentangling import Pictures
-from experiments.options import DisenIBOptions
-from experiments.results import published_for, results_table
+from experiments.option_groups import DisenIBOptions
+from experiments.run_table import published_for, results_table
 from experiments.start import Start, introduction, start_training
+from experiments.supervised_disentangling import Pictures
 from modellib import disenib
 from modellib.optimiser import adam
 

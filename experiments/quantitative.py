@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 import dataloader
+from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
-from custom_pkg.progress import announced_bar
-from custom_pkg.randomness import generator
+from custom_pkg.terminal import announced_bar
 from experiments.experiment import Loaded, Outside, where_float64_is
 from modellib import disenib, ib_lagrangian
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, EvaluationSettings, evaluate

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from custom_pkg.errors import UserError, first_line
-from experiments import disentangling, quantitative
+from experiments import quantitative
+from experiments import supervised_disentangling as disentangling
 from experiments.experiment import Experiment
 from modellib.evaluations import protocol
 from modellib.model import Model

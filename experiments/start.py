@@ -8,15 +8,14 @@ from typing import NamedTuple
 import torch
 
 from custom_pkg import options as opt
-from custom_pkg.device import exact_and_repeatable, keep_freed_memory, pick_device
-from custom_pkg.errors import DiskFailed, RunFailed, UserError, disk_trouble
+from custom_pkg.compute import exact_and_repeatable, keep_freed_memory, pick_device
+from custom_pkg.errors import DiskFailed, RunFailed, StopRequest, UserError, disk_trouble
 from custom_pkg.files import read_json
-from custom_pkg.interrupts import StopRequest
+from custom_pkg.options import FREE_AT_RESUME
 from custom_pkg.run_folder import RunFolder
-from custom_pkg.run_options import FREE_AT_RESUME
 from experiments.experiment import Experiment, Loaded
 from experiments.registry import EXPERIMENTS
-from experiments.results import published_for, results_table
+from experiments.run_table import published_for, results_table
 
 
 class Start(NamedTuple):

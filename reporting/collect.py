@@ -10,7 +10,7 @@ from typing import NamedTuple
 from custom_pkg.errors import UserError
 from custom_pkg.files import write_atomically
 from custom_pkg.pictures import animation
-from custom_pkg.tables import flatten
+from custom_pkg.terminal import flatten
 from reporting.grid import NOT_THE_EXPERIMENT, QUANTITATIVE, Run, published_grid, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
-from custom_pkg.tables import flatten  # noqa: E402
+from custom_pkg.terminal import flatten  # noqa: E402
 from modellib.published import MNIST  # noqa: E402
 from reporting.grid import QUANTITATIVE, TITLES  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for, point  # noqa: E402

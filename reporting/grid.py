@@ -9,8 +9,8 @@ import numpy as np
 
 from custom_pkg import options as opt
 from custom_pkg.errors import UserError
+from custom_pkg.options import FREE_AT_RESUME
 from custom_pkg.run_folder import RunFolder
-from custom_pkg.run_options import FREE_AT_RESUME
 
 QUANTITATIVE = {  # the published comparison; name -> script and flags
     "vib": ("train_lagrangian.py", "--model=vib --dataset={dataset} --lambda_kl=0.01"),

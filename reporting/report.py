@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from custom_pkg.files import write_atomically, write_json
-from custom_pkg.tables import format_table
+from custom_pkg.terminal import format_table
 from reporting import page, tables
 from reporting.collect import collect, read_runs
 from reporting.figures import draw_all

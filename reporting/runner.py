@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from custom_pkg.interrupts import StopRequest
+from custom_pkg.errors import StopRequest
 from custom_pkg.run_folder import STORAGE, RunFolder
 from reporting.grid import NOT_THE_EXPERIMENT, Run
 from reporting.tables import duration

@@ -5,9 +5,9 @@ import io
 import statistics
 from collections.abc import Sequence
 
-from custom_pkg.tables import flatten
-from experiments.results import ROWS as METRICS
-from experiments.results import UNITS
+from custom_pkg.terminal import flatten
+from experiments.run_table import ROWS as METRICS
+from experiments.run_table import UNITS
 from modellib.published import MNIST
 from reporting.grid import DISENTANGLING, QUANTITATIVE, TITLES
 

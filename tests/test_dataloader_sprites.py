@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataloader import DatasetError, files, sprites, sprites_rendered
+from dataloader import DatasetError, raw_files, sprites, sprites_rendered
 
 NAMES = [f"instance[{character}]-{weapon}.png" for character in range(8) for weapon in ("bow", "spear")]
 # The frames as (first row of cells, column, weapon), written out from the layout of the sheets.
@@ -142,7 +142,7 @@ def test_a_tenth_of_the_styles_is_held_out_and_no_pictured_one(filled):
 def test_a_sheet_of_another_format_is_refused_by_name(filled, hashes, pixels):
     path = filled / NAMES[3]
     path.write_bytes(png(pixels))
-    hashes[NAMES[3]] = files.sha256_of(path)
+    hashes[NAMES[3]] = raw_files.sha256_of(path)
     with pytest.raises(DatasetError) as caught:
         sprites.load(filled.parent, print)
     assert str(path) in str(caught.value) and "not (832, 1344) RGBA" in str(caught.value)
@@ -153,7 +153,7 @@ def test_the_real_sheets_give_2336_images_with_a_figure_in_each():
     if not folder:
         pytest.skip("DISENIB_SPRITES does not name the folder of the real sheets")
     assert list(sprites.SHA256) == NAMES
-    assert {name: files.sha256_of(Path(folder) / name) for name in NAMES} == sprites.SHA256
+    assert {name: raw_files.sha256_of(Path(folder) / name) for name in NAMES} == sprites.SHA256
     images = sprites.cut_all(Path(folder))
     assert images.shape == (8, 4, 73, 3, 60, 60)
     assert (images[..., 56:, :] == 0).all()
@@ -255,7 +255,7 @@ def refuse_writing(monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    monkeypatch.setattr(files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(raw_files.tempfile, "mkstemp", refused)
 
 
 def test_a_complete_folder_that_cannot_be_written_works(filled, offline, monkeypatch):

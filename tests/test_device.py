@@ -10,7 +10,7 @@ from conftest import subprocess_environment
 PROGRAM = """
 import resource
 import torch
-from custom_pkg.device import keep_freed_memory
+from custom_pkg.compute import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from custom_pkg.precision import autocast_for
+from custom_pkg.compute import autocast_for
 from modellib import disenib
 from modellib.disenib import Settings, clustered, draws, estimator_objective, main_objective, moving_encoder
 

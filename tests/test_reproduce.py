@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import assert_refused, execute
 
-from custom_pkg.errors import UserError
-from custom_pkg.interrupts import StopRequest
+from custom_pkg.errors import StopRequest, UserError
 from reporting import grid, runner
 
 PUBLISHED = """

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from custom_pkg.errors import UserError
-from custom_pkg.interrupts import StopRequest
-from custom_pkg.run_folder import RunFolder, desc_complaint
+from custom_pkg.errors import StopRequest, UserError
+from custom_pkg.options import desc_complaint
+from custom_pkg.run_folder import RunFolder
 
 
 @pytest.fixture(autouse=True)

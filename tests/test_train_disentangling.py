@@ -19,7 +19,7 @@ import train_disenib_shapes
 import train_disenib_sprites
 from custom_pkg import options as opt
 from custom_pkg import training_run
-from experiments import disentangling
+from experiments import supervised_disentangling
 from modellib import disenib
 from modellib.evaluations import protocol
 
@@ -41,7 +41,7 @@ OWN = {  # what is tested of a data set's own
 
 def part_of(data, n_styles):
     """The data set with its last styles only, and the pictured ones, in every class."""
-    kept = {tuple(map(int, values[1:])) for values in disentangling.PICTURED[data.name]}
+    kept = {tuple(map(int, values[1:])) for values in supervised_disentangling.PICTURED[data.name]}
 
     def part(split):
         per_class = len(split.labels) // data.n_classes
@@ -82,7 +82,7 @@ def small_data(loaded, monkeypatch):
         return loaded[name] if name in loaded else real(name, data_root, **choices)
 
     monkeypatch.setattr(dataloader, "load", load)
-    monkeypatch.setattr(disentangling, "N_SWAPS", 40)
+    monkeypatch.setattr(supervised_disentangling, "N_SWAPS", 40)
 
 
 def train(cwd, name, *flags):

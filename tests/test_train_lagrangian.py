@@ -25,7 +25,7 @@ from conftest import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from custom_pkg import checkpoints, files
-from custom_pkg.tables import flatten
+from custom_pkg.terminal import flatten
 from modellib import ib_lagrangian
 
 SCRIPT = REPOSITORY / "train_lagrangian.py"

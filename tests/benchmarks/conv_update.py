@@ -23,8 +23,7 @@ from disenib_update import timed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.profiler import profile  # noqa: E402
 
-from custom_pkg.device import keep_freed_memory  # noqa: E402
-from custom_pkg.precision import autocast_for  # noqa: E402
+from custom_pkg.compute import autocast_for, keep_freed_memory  # noqa: E402
 from modellib import disenib  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch  # noqa: E402
 from torch.profiler import profile  # noqa: E402
 
-from custom_pkg.precision import autocast_for  # noqa: E402
+from custom_pkg.compute import autocast_for  # noqa: E402
 from modellib import disenib  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402
 

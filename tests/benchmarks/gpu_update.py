@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch  # noqa: E402
 from conv_update import BATCH, CASES  # noqa: E402
 
+from custom_pkg.compute import autocast_for, exact_and_repeatable, pick_device  # noqa: E402
 from custom_pkg.cuda_graphs import Graphed  # noqa: E402
-from custom_pkg.device import exact_and_repeatable, pick_device  # noqa: E402
-from custom_pkg.precision import autocast_for  # noqa: E402
 from modellib import disenib, ib_lagrangian  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch  # noqa: E402
 
-from custom_pkg.loss_history import LossHistory  # noqa: E402
+from custom_pkg.run_log import LossHistory  # noqa: E402
 from dataloader.batches import ShuffledBatches  # noqa: E402
 from modellib import ib_lagrangian  # noqa: E402
 from modellib.evaluations.accuracy import accuracy  # noqa: E402

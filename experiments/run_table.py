@@ -1,6 +1,6 @@
 """The table of results: this run beside the paper."""
 
-from custom_pkg.tables import flatten, format_table
+from custom_pkg.terminal import flatten, format_table
 from modellib.evaluations.protocol import SPLITS
 from modellib.published import MNIST
 

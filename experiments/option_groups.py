@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from custom_pkg.options import not_negative, option, positive, size, with_default
-from custom_pkg.run_options import RunOptions
+from custom_pkg.options import RunOptions, not_negative, option, positive, size, with_default
 from modellib.evaluations.protocol import NOISES
 
 OUTSIDE = (*NOISES, "mnist", "fashion_mnist")

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 import dataloader
+from custom_pkg.compute import generator
 from custom_pkg.files import write_atomically
 from custom_pkg.pictures import animation, captioned, png
-from custom_pkg.progress import announced_bar
-from custom_pkg.randomness import generator
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import RunLog
+from custom_pkg.terminal import announced_bar
 from dataloader import shapes, sprites
 from dataloader.factors import Factors
 from experiments.experiment import Loaded, where_float64_is

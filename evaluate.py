@@ -10,19 +10,19 @@ its training did. All metrics of an MNIST run take under a minute on two CPU cor
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dataloader
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.compute import exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, first_line, run_script
+from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, shown
 from custom_pkg.run_folder import RunFolder
 from experiments.option_groups import OUTSIDE
-from experiments.registry import EXPERIMENTS, model_of
+from experiments.registry import EXPERIMENTS, restored
 from experiments.run_table import published_for, results_table
 from modellib.evaluations.protocol import SPLITS
 
@@ -70,11 +70,9 @@ def main() -> None:
         previous = folder.previous_checkpoint
         hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
         raise UserError(f"{error}{hint if previous.exists() else ''}") from None
-    model = model_of(saved, path)
-    trained_with = saved["options"]
-    wanted = {"desc": options.desc, "rand_seed": options.rand_seed}
-    if any(trained_with.get(name) != value for name, value in wanted.items()):
-        its = " ".join(f"--{name}={shown(str(trained_with.get(name)))}" for name in wanted)
+    trained_with, model = restored(saved, path)
+    if (trained_with.desc, trained_with.rand_seed) != (options.desc, options.rand_seed):
+        its = f"--desc={trained_with.desc} --rand_seed={trained_with.rand_seed}"
         raise UserError(f"{path} is of another run: give {its}")
     experiment = EXPERIMENTS[saved["script"]]
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
@@ -86,11 +84,8 @@ def main() -> None:
     if options.code != "published" and not {"attack", "detection"} & set(metrics):
         raise UserError(f"--code={options.code} is what attack and detection see, and neither is asked for")
     if options.eval_odin_out_data:
-        trained_with = {**trained_with, "eval_odin_out_data": options.eval_odin_out_data}
-    try:
-        loaded = experiment.load(trained_with, Path(options.data_root), device)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} lacks an option ({first_line(error)}): use the code that wrote it") from None
+        trained_with = replace(trained_with, eval_odin_out_data=options.eval_odin_out_data)
+    loaded = experiment.load(replace(trained_with, data_root=options.data_root), device)
     if saved["data"].get("sha256") != loaded.data.sha256:
         raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
 

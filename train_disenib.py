@@ -17,8 +17,9 @@ import dataloader
 from custom_pkg import options as opt
 from custom_pkg.errors import run_script
 from custom_pkg.options import option, size
-from experiments.disenib_loop import run_disenib
+from experiments.disenib_loop import train_disenib
 from experiments.option_groups import DisenIBOptions, EvaluationOptions
+from experiments.start import started
 from modellib.disenib import clustered
 
 
@@ -40,7 +41,8 @@ class Options(DisenIBOptions, EvaluationOptions):
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
-    run_disenib(Path(__file__).stem, options, cluster=clustered)
+    with started(Path(__file__).stem, options) as (start, loaded):
+        train_disenib(options, start, loaded, cluster=clustered)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.errors import run_script
 from custom_pkg.options import not_negative, option, with_default
-from experiments.disenib_loop import run_disenib
+from experiments.disenib_loop import train_disenib
 from experiments.option_groups import DisentanglingOptions
+from experiments.start import started
 from modellib.conv_networks import build_discriminator
 from modellib.disenib import unclustered
 
@@ -45,10 +46,9 @@ class Options(DisentanglingOptions):
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
-    discriminator = build_discriminator(1, generator(options.rand_seed, "discriminator"))
-    run_disenib(
-        Path(__file__).stem, options, cluster=unclustered, discriminator=discriminator, with_pictures=True
-    )
+    with started(Path(__file__).stem, options) as (start, loaded):
+        discriminator = build_discriminator(1, generator(options.rand_seed, "discriminator"))
+        train_disenib(options, start, loaded, cluster=unclustered, discriminator=discriminator, with_pictures=True)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import dataloader
 from custom_pkg import options as opt
 from custom_pkg.errors import run_script
 from custom_pkg.options import with_default
-from experiments.disenib_loop import run_disenib
+from experiments.disenib_loop import train_disenib
 from experiments.option_groups import FactoredOptions
+from experiments.start import started
 from modellib.disenib import unclustered
 
 
@@ -34,7 +35,8 @@ class Options(FactoredOptions):
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
-    run_disenib(Path(__file__).stem, options, cluster=unclustered, with_pictures=True)
+    with started(Path(__file__).stem, options) as (start, loaded):
+        train_disenib(options, start, loaded, cluster=unclustered, with_pictures=True)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,13 @@ from custom_pkg.errors import run_script
 from custom_pkg.options import RunOptions, not_negative, option, positive, size
 from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar
-from custom_pkg.training_run import Progress, TrainingRun
+from custom_pkg.training_run import Progress, Start, TrainingRun
 from dataloader.batches import ShuffledBatches
+from experiments import quantitative
+from experiments.experiment import Loaded
 from experiments.option_groups import EvaluationOptions
 from experiments.run_table import published_for, results_table
-from experiments.start import Start, introduction, start_training
+from experiments.start import introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 from modellib.optimiser import adam
@@ -91,40 +93,36 @@ class LagrangianProgress(Progress):
 
 
 def main() -> None:
-    start_training(SCRIPT, opt.parse(Options, description=__doc__), train)
+    options = opt.parse(Options, description=__doc__)
+    with started(SCRIPT, options) as (start, loaded):
+        train(options, start, loaded)
 
 
-def train(options: Options, start: Start) -> None:
-    settings, seed, device = opt.to_dict(options), options.rand_seed, start.device
-    sets = start.loaded.sets
-    images, labels = sets["train"]
-
-    data = start.loaded.data.record()
-    model, networks = start.experiment.build(data, settings)
+def train(options: Options, start: Start, loaded: Loaded) -> None:
+    """Train to the end, from wherever the run stands, and evaluate."""
+    seed, device = options.rand_seed, start.device
+    images, labels = loaded.sets["train"]
+    model, networks = quantitative.lagrangian_model(start.data, options)
     model.to(device)
-    parameters = [parameter for network in networks for parameter in network.parameters()]
-    optimizer = adam(parameters, options.learning_rate)
-    kl = ib_lagrangian.KL_TERMS[options.model]
-    h = ib_lagrangian.h_function(options.hfunc, options.hfunc_param)
-
+    optimizer = adam([parameter for network in networks for parameter in network.parameters()], options.learning_rate)
     batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"), device)
     noise = generator(seed, "noise", device=device)
-    losses = LossHistory(ib_lagrangian.LOSSES, batches.per_pass, device)
+    update = Graphed(partial(
+        ib_lagrangian.update, networks, optimizer, kl=ib_lagrangian.KL_TERMS[options.model],
+        h=ib_lagrangian.h_function(options.hfunc, options.hfunc_param), lambda_kl=options.lambda_kl, generator=noise,
+    ), device, noise)
+    losses = LossHistory(ib_lagrangian.Losses, batches.per_pass, device)
     progress = LagrangianProgress()
-    training = TrainingRun(
-        start.folder, start.stop, script=SCRIPT, options=settings, data=data, device=device,
-        parts={**networks._asdict(), "optimizer": optimizer, "batches": batches}, generators={"noise": noise},
-        losses={"losses": losses}, progress=progress, resume=options.resume,
-        position=lambda: {"epoch": progress.epoch, "step": losses.step},
+    run = TrainingRun(
+        start, progress, {**networks._asdict(), "optimizer": optimizer, "batches": batches, "losses": losses},
+        {"noise": noise},
     )
+    run.open()
     what = f"{options.model.upper()}, h = {options.hfunc}, lambda_kl = {options.lambda_kl}, seed {seed}"
-    training.log.say(introduction(what, start, losses.step))
-    update = partial(
-        ib_lagrangian.update, networks, optimizer, kl=kl, h=h, lambda_kl=options.lambda_kl, generator=noise
-    )
-    update = Graphed(update, device, noise)
+    run.log.say(introduction(what, start, loaded, progress.step))
 
     while not progress.finished:
+        # One epoch of steps.
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * 0.97 ** (progress.epoch // 2)
@@ -132,37 +130,38 @@ def train(options: Options, start: Start) -> None:
         what = f"epoch {progress.epoch + 1}/{options.epochs}"
         for index in bar(batches.one_pass(), what, total=batches.per_pass, initial=batches.position, unit="update"):
             losses.add(update(images[index], labels[index]))
-            training.end_if_asked()
-        losses.check_finite(start.folder.last_checkpoint)
-
+            progress.step += 1
+            run.end_if_asked()
+        run.check_finite()
         progress.epoch += 1
+
+        # What is logged.
         metrics = {f"train/{name}": value for name, value in losses.means().items()}
         metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
-        for split in sets:
+        for split in loaded.sets:
             result = accuracy(
-                *networks, *sets[split], batch_size=options.eval_batch_size,
+                *networks, *loaded.sets[split], batch_size=options.eval_batch_size,
                 generator=generator(seed, "accuracy", split, progress.epoch, device=device),
                 progress=partial(bar, what=f"accuracy, {split} set", unit="batch"),
             )
             metrics |= {f"eval/{split}/{name}": value for name, value in result.items()}
         losses.clear()
 
+        # When it is saved, and when it ends.
         improved = metrics["eval/test/accuracy"] > progress.best_accuracy
         if improved:
             progress.best_accuracy, progress.best_epoch = metrics["eval/test/accuracy"], progress.epoch
         out_of_trials = progress.epoch - progress.best_epoch >= options.early_stop_trials
         progress.finished = out_of_trials or progress.epoch == options.epochs
 
-        training.log.scalars(metrics, **training.position())
-        training.save(best=improved)
-        training.log.say(epoch_line(metrics, progress, time.monotonic() - began))
-        training.end_if_asked()
+        run.log.scalars(metrics, **progress.position())
+        run.save(best=improved)
+        run.log.say(epoch_line(metrics, progress, time.monotonic() - began))
+        run.end_if_asked()
 
-    results = training.final_evaluation(
-        partial(start.experiment.evaluate, model, start.loaded, options=settings)
-    )
-    training.log.say(results_table(results, published_for(SCRIPT, settings)))
-    training.log.close()
+    results = run.final_evaluation(partial(quantitative.evaluate_published, model, loaded, options=options))
+    run.log.say(results_table(results, published_for(SCRIPT, options)))
+    run.log.close()
 
 
 def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) -> str:

@@ -1,13 +1,15 @@
-"""Checkpoints: one dict, written whole or not at all, read without running anything that is in it."""
+"""Checkpoints: one dict, written whole or not at all, read without running anything that is in it, and gone on from."""
 
 import io
 from pathlib import Path
 
 import torch
 
-from custom_pkg.errors import RunFailed, UserError
-from custom_pkg.files import write_atomically
+from custom_pkg.errors import RunFailed, UserError, first_line
+from custom_pkg.files import link_atomically, write_atomically
 from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite
+from custom_pkg.options import RunOptions, differences, shown
+from custom_pkg.run_folder import RunFolder
 
 FORMAT = "disentangled-information-bottleneck checkpoint"
 VERSION = 1
@@ -71,4 +73,84 @@ def load_run(path: Path) -> dict:
     counts = [saved["position"].get("epoch"), saved["position"].get("step"), *saved["logs"].values()]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise UserError(f"{path} does not know how far the run and its logs were: use another one")
+    if isinstance(progress := saved["state"].get("progress"), dict):
+        progress.setdefault("step", saved["position"]["step"])  # runs of Lagrangian models once had it only there
     return saved
+
+
+def newest_good(folder: RunFolder, script: str, options: RunOptions) -> tuple[dict, str | None]:
+    """The last checkpoint of a run; or else the previous one, and what is wrong with the last. Raises UserError."""
+    last, previous = folder.last_checkpoint, folder.previous_checkpoint
+    try:
+        return _load_own(last, script, options), None
+    except UserError as error:
+        complaint = str(error)
+    if not previous.exists():
+        raise UserError(f"{complaint}; {previous} is not there either: or start anew with --overwrite")
+    try:
+        saved = _load_own(previous, script, options)
+    except UserError as error:
+        raise UserError(f"{complaint}; and {error}, or start anew with --overwrite") from None
+    if last.exists():
+        complaint = f"{complaint.rsplit(': ', 1)[0]}, and is put aside as {folder.damaged_checkpoint.name}"
+    return saved, f"{complaint}; going on from {previous}, of step {saved['position']['step']}, in its place"
+
+
+def _load_own(path: Path, script: str, options: RunOptions) -> dict:
+    saved = load_run(path)
+    if saved["script"] != script or differences(options, saved["options"]):
+        raise UserError(f"{path} is of another run: put the right one there")
+    return saved
+
+
+def put_aside_last(folder: RunFolder) -> None:
+    """Make the previous checkpoint the last one."""
+    if folder.last_checkpoint.exists():
+        link_atomically(folder.last_checkpoint, folder.damaged_checkpoint)
+    link_atomically(folder.previous_checkpoint, folder.last_checkpoint)
+
+
+def check_can_go_on(saved: dict, data: dict, device: torch.device) -> None:
+    """Raise UserError where a checkpoint is of a training on other images, or on another kind of device."""
+    if any(saved["data"].get(key) != value for key, value in data.items() if key != "source"):
+        raise UserError(
+            f"this run was trained on other images ({shown(str(saved['data'].get('source')))}; now {data['source']}): "
+            "give it those, or choose another --desc"
+        )
+    if saved["device"] != device.type:
+        raise UserError(
+            f"this run was trained on {saved['device']}, and another kind of device cannot continue its random "
+            f"numbers: go on with --device={saved['device']}"
+        )
+
+
+def restore(saved: dict, path: Path, parts: dict, generators: dict[str, torch.Generator]) -> None:
+    """Bring parts and generators to the state of a checkpoint, that of `path`. Raises UserError."""
+    try:
+        for name, part in parts.items():
+            if isinstance(part, torch.optim.Optimizer):
+                restore_optimizer(part, saved["state"][name])
+            else:
+                part.load_state_dict(saved["state"][name])
+        for name, generator in generators.items():
+            generator.set_state(saved["state"]["generators"][name])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} does not fit this run ({first_line(error)}): put the right one there, or start anew with "
+            "--overwrite"
+        ) from None
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Load moments and counts, and keep this process's settings, which torch would take from the checkpoint too.
+
+    Raises ValueError where a moment has not the shape of its parameter: torch looks only when it is used.
+    """
+    settings = [{name: group[name] for name in group if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if name != "step" and value.shape != parameter.shape:
+                raise ValueError(f"{name} of an optimizer has the shape {tuple(value.shape)}")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+Outputs = tuple[Tensor, ...]  # a NamedTuple, of detached tensors: a replay writes into the same ones
+Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]
 WARM_UP = 3  # calls that are made as they are: they create optimiser states and choose algorithms
 
 
@@ -14,18 +16,18 @@ class Graphed:
 
     Calls with tensors of other shapes or types, or with other keyword arguments, have recordings of their own. What
     else the update depends on must not change (learning rates, training or evaluation mode, autocast), unless all is
-    recorded anew (`forget`). The tensor that comes back is only valid until the next call. All random numbers must
+    recorded anew (`forget`). The tensors that come back are only valid until the next call. All random numbers must
     come from `generator`, and optimisers must be `capturable`.
     """
 
-    def __init__(self, update: Callable[..., Tensor], device: torch.device, generator: torch.Generator):
+    def __init__(self, update: Callable[..., Outputs], device: torch.device, generator: torch.Generator):
         """update: takes tensors, and keyword arguments that can be hashed; nothing in it may wait for the GPU."""
         self._update, self._generator = update, generator
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._calls: Counter[tuple] = Counter()
-        self._recorded: dict[tuple, tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
+        self._recorded: dict[tuple, Recording] = {}
 
-    def __call__(self, *tensors: Tensor, **keywords: object) -> Tensor:
+    def __call__(self, *tensors: Tensor, **keywords: object) -> Outputs:
         if self._stream is None:
             return self._update(*tensors, **keywords)
         key = tuple((tensor.shape, tensor.dtype) for tensor in tensors), tuple(sorted(keywords.items()))
@@ -45,7 +47,7 @@ class Graphed:
         self._calls.clear()
         self._recorded.clear()
 
-    def _as_it_is(self, *tensors: Tensor, **keywords: object) -> Tensor:
+    def _as_it_is(self, *tensors: Tensor, **keywords: object) -> Outputs:
         """On the stream of the recording, so that cuBLAS makes its workspace of that stream before it."""
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
@@ -53,7 +55,7 @@ class Graphed:
         torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
         return output
 
-    def _record(self, tensors: tuple[Tensor, ...], keywords: dict) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
+    def _record(self, tensors: tuple[Tensor, ...], keywords: dict) -> Recording:
         """Records the launches. Nothing is computed: the replay that follows makes the update."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)

@@ -1,9 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and locks between processes."""
 
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from custom_pkg.errors import DiskFailed, UserError
 
@@ -94,3 +97,16 @@ def sync(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)
+
+
+def lock(file: TextIO, taken: Callable[[str], None]) -> None:
+    """Lock an open file ("a+") for this process. The kernel frees it when the file is closed or the process dies.
+
+    taken: called with what the file says when another process has the lock; if it returns, that one is waited for.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        taken(file.read().strip())
+        fcntl.flock(file, fcntl.LOCK_EX)

@@ -4,8 +4,9 @@
     class Options:
         lambda_kl: float = option(group="objective", help="weight of the KL term", check=not_negative)
 
-`parse` turns a command line into such an object. Field types may be str, int, float, bool and tuples of str,
-int or float; a tuple is written `[1024,1024]` or `1024,1024`, and `[]` is the empty one.
+`parse` turns a command line into such an object, and `from_dict` what a run has saved of one. Field types may be str,
+int, float, bool and tuples of str, int or float; a tuple is written `[1024,1024]` or `1024,1024`, and `[]` is the
+empty one.
 """
 
 import argparse
@@ -118,9 +119,8 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     if unknown:
         raise UserError(_unknown_option(unknown[0], [f"--{field.name}" for field in fields(cls)]))
     given = vars(given)
-    missing = [f"--{field.name}" for field in fields(cls) if field.default is MISSING and field.name not in given]
-    if missing:
-        raise UserError(f"{', '.join(missing)} must be given (--help lists all options)")
+    if missing := _missing(cls, given):
+        raise UserError(f"{missing} must be given (--help lists all options)")
     options = cls(**given)
     for field in fields(cls):
         for other, values in field.metadata["only_with"].items():
@@ -132,11 +132,49 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
 
 def to_dict(options) -> dict:
     """The settings as JSON takes them: tuples become lists, and what only steers this start (ONCE) is left out."""
+    return _plain({name: value for name, value in asdict(options).items() if name not in ONCE})
+
+
+def from_dict(cls, saved: dict):
+    """The options that `to_dict` gave, as a `cls`; those that are newer than what was saved have their defaults.
+
+    Raises UserError for options that `cls` does not have or that lack, and for values that it does not allow.
+    """
+    known, given = {field.name: field for field in fields(cls)}, {}
+    for name, value in saved.items():
+        if name not in known:
+            raise UserError(f"--{shown(str(name))} is no option")
+        kind = _kind(cls, known[name])
+        try:
+            given[name] = _checked(known[name], _of_kind(kind, value))
+        except (TypeError, OverflowError):
+            raise UserError(f"--{name}={shown(str(value))}: {_expected(kind)} expected") from None
+    if missing := _missing(cls, given):
+        raise UserError(f"{missing} is missing")
+    return cls(**given)
+
+
+def differences(options, saved: dict) -> dict[str, tuple]:
+    """Option -> what it was in a saved run, and what it is now, where a run that goes on must have the same.
+
+    Options that are newer than what was saved had their defaults.
+    """
+    default = {field.name: field.default for field in fields(options) if field.default is not MISSING}
+    before = _plain(default) | saved
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(options).items()
-        if name not in ONCE
+        name: (before.get(name), value) for name, value in to_dict(options).items()
+        if name not in FREE_AT_RESUME and before.get(name) != value
     }
+
+
+def _plain(values: dict) -> dict:
+    """As JSON takes them: tuples become lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _missing(cls, given: dict) -> str:
+    """The options without a default that are not given."""
+    return ", ".join(f"--{field.name}" for field in fields(cls) if field.default is MISSING and field.name not in given)
 
 
 def _inherited_from_afar(cls, name: str) -> int:
@@ -186,6 +224,15 @@ def _read(kind, text: str):
     if kind in (int, float) and "_" in text:  # Python reads 1_0 as ten
         raise ValueError
     return kind(text)
+
+
+def _of_kind(kind, value):
+    """A saved value as the field has it. Raises TypeError."""
+    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return tuple(_of_kind(typing.get_args(kind)[0], element) for element in value)
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise TypeError
+    return kind(value)
 
 
 def _checked(field, value):

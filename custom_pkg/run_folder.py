@@ -4,80 +4,39 @@
     STORAGE/tensorboard/<desc>/seed<seed>/   event files
 """
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from custom_pkg.errors import UserError
-from custom_pkg.files import read_json, remove_temporaries
-from custom_pkg.options import shown
+from custom_pkg.files import lock, read_json, remove_temporaries
+from custom_pkg.options import RunOptions, differences, shown
 
 STORAGE = Path("STORAGE")
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run, named by its description and its seed."""
 
-    desc: str
-    seed: int
-
-    @property
-    def path(self) -> Path:
-        return STORAGE / "experiments" / self.desc / f"seed{self.seed}"
-
-    @property
-    def tensorboard(self) -> Path:
-        return STORAGE / "tensorboard" / self.desc / f"seed{self.seed}"
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "train.log"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
-
-    @property
-    def times(self) -> Path:
-        return self.path / "times.json"
-
-    @property
-    def last_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.pt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        """What last.pt was before it was last written."""
-        return self.path / "checkpoints" / "previous.pt"
-
-    @property
-    def damaged_checkpoint(self) -> Path:
-        """Where a last.pt that cannot be used is put aside."""
-        return self.path / "checkpoints" / "last-damaged.pt"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "best.pt"
-
-    @property
-    def pictures(self) -> Path:
-        return self.path / "disentangling"
+    def __init__(self, desc: str, seed: int):
+        self.path = STORAGE / "experiments" / desc / f"seed{seed}"
+        self.tensorboard = STORAGE / "tensorboard" / desc / f"seed{seed}"
+        self.config = self.path / "config.json"
+        self.log = self.path / "train.log"
+        self.metrics = self.path / "metrics.jsonl"
+        self.evaluation = self.path / "evaluation.json"
+        self.times = self.path / "times.json"
+        self.pictures = self.path / "disentangling"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_checkpoint = self.checkpoints / "best.pt"
+        self.last_checkpoint = self.checkpoints / "last.pt"
+        self.previous_checkpoint = self.checkpoints / "previous.pt"  # what last.pt was before it was last written
+        self.damaged_checkpoint = self.checkpoints / "last-damaged.pt"  # a last.pt that cannot be used, put aside
 
     def step_checkpoint(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"step{step}.pt"
+        return self.checkpoints / f"step{step}.pt"
 
     def exists(self) -> bool:
         return any(path.exists() for path in (self.config, self.last_checkpoint, self.metrics))
@@ -98,36 +57,30 @@ class RunFolder:
             raise UserError(f"{self.config} holds no options: mend it, or start anew with --overwrite")
         return options
 
-    def check(self, options: dict, *, resume: bool, overwrite: bool, free: tuple[str, ...]) -> None:
-        """Refuse, before anything is written, what would mix or lose a run.
-
-        options: the resolved options of this command. free: names that may differ when a run is resumed.
-        Raises UserError.
-        """
-        if resume and overwrite:
+    def check(self, options: RunOptions) -> None:
+        """Refuse, before anything is written, what would mix or lose a run. Raises UserError."""
+        if options.resume and options.overwrite:
             raise UserError("--resume and --overwrite exclude each other: give one of them")
-        for place in (self.last_checkpoint.parent, self.tensorboard):
+        for place in (self.checkpoints, self.tensorboard):
             _check_folder(place)
-        if resume and not self.exists():
+        if options.resume and not self.exists():
             raise UserError(f"nothing to resume in {self.path}: leave --resume out to start this run")
-        if resume and self._lost_its_checkpoint():
+        if options.resume and self._lost_its_checkpoint():
             raise UserError(
                 f"{self.last_checkpoint} is gone, and with it what the run needs to go on: put it back, or give "
                 "--overwrite in place of --resume to start anew"
             )
-        if resume:
-            saved = self.saved_options()
+        if options.resume:
             different = [
-                f"--{name} was {shown(str(saved.get(name)))}, now {shown(str(value))}"
-                for name, value in options.items()
-                if name not in free and saved.get(name) != value
+                f"--{name} was {shown(str(before))}, now {shown(str(now))}"
+                for name, (before, now) in differences(options, self.saved_options()).items()
             ]
             if different:
                 raise UserError(
                     f"{self.path} was run with other options ({'; '.join(different)}): "
                     "resume with the same ones, or choose another --desc"
                 )
-        elif self.exists() and not overwrite:
+        elif self.exists() and not options.overwrite:
             state = "is finished" if self.evaluation.exists() else "was begun"
             raise UserError(
                 f"a run {state} in {self.path}: add --resume to go on with it, --overwrite to delete it and "
@@ -135,37 +88,35 @@ class RunFolder:
             )
 
     @contextmanager
-    def open(self, *, overwrite: bool, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the run's folder for this process, emptied first with `overwrite`.
+    def open(self, options: RunOptions) -> Iterator[None]:
+        """Hold the run's folder for this process, checked again and emptied first with --overwrite.
 
-        check: called when the folder is held, for it may have changed since it was last looked at.
         Raises UserError when another process holds it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "a+")
+            held = open(self.path / ".lock", "a+")
         except OSError as error:
             raise UserError(f"cannot write in {self.path}: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when the process dies
-            except OSError:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                raise UserError(
-                    f"process {holder} is running in {self.path}: wait for it, or choose another --desc or --rand_seed"
-                ) from None
-            check()
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
-            if overwrite:
+        with held:
+            lock(held, self._refuse)
+            self.check(options)  # it may have changed since it was last looked at
+            held.truncate(0)
+            held.write(f"{os.getpid()}\n")
+            held.flush()
+            if options.overwrite:
                 self._empty()
-            self.last_checkpoint.parent.mkdir(exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
             self.tensorboard.mkdir(parents=True, exist_ok=True)
-            for place in (self.path, self.last_checkpoint.parent, self.pictures):
+            for place in (self.path, self.checkpoints, self.pictures):
                 remove_temporaries(place)
             yield
+
+    def _refuse(self, holder: str) -> None:
+        raise UserError(
+            f"process {holder or 'unknown'} is running in {self.path}: wait for it, or choose another --desc or "
+            "--rand_seed"
+        )
 
     def _empty(self) -> None:
         """Delete everything but the lock.

@@ -80,30 +80,35 @@ class RunLog:
 
 
 class LossHistory:
-    """Holds up to `capacity` rows of losses; `step` counts the updates of the whole run."""
+    """The losses of every update since they were last logged, kept on the device so that no update waits for them."""
 
-    def __init__(self, names: tuple[str, ...], capacity: int, device: torch.device, what: str = "update"):
-        """what: the name of one of these updates, for messages."""
-        self.step = 0
-        self._what = what
-        self._names = names
-        self._rows = torch.zeros(capacity, len(names), device=device)
+    def __init__(
+        self, terms: type[tuple], capacity: int, device: torch.device, what: str = "update", per_step: int = 1
+    ):
+        """terms: the NamedTuple of an update's losses. capacity: updates at most between two calls of `clear`.
+
+        what, per_step: the name of one of these updates, and how many of them are a step, for messages.
+        """
+        self._names, self._what, self._per_step = terms._fields, what, per_step
+        self._rows = torch.zeros(capacity, len(self._names), device=device)
         self._filled = 0
 
-    def add(self, losses: Tensor) -> None:
-        """Keep the losses (len(names),) of one more update."""
-        self._rows[self._filled] = losses
+    def add(self, losses: tuple[Tensor, ...]) -> None:
+        """Keep the losses, scalars each, of one more update."""
+        torch.stack(losses, out=self._rows[self._filled])
         self._filled += 1
-        self.step += 1
 
-    def check_finite(self, last_good: Path) -> None:
-        """Raise RunFailed naming the first update and term that is not finite, and the checkpoint that is."""
+    def check_finite(self, step: int, last_good: Path) -> None:
+        """Raise RunFailed naming the first update and term that is not finite, and the checkpoint that is.
+
+        step: how many there have been in the whole run.
+        """
         bad = (~self._rows[: self._filled].isfinite()).nonzero()
         if len(bad):
             row, term = bad[0].tolist()
             raise RunFailed(
                 f"{self._names[term]} became {self._rows[row, term].item()} in {self._what} "
-                f"{self.step - self._filled + row + 1}: the run stops, {last_good} is as it was before; "
+                f"{step * self._per_step - self._filled + row + 1}: the run stops, {last_good} is as it was before; "
                 "a smaller --learning_rate or smaller weights of the objective may help"
             )
 
@@ -115,10 +120,10 @@ class LossHistory:
         self._filled = 0
 
     def state_dict(self) -> dict:
-        return {"step": self.step, "rows": self._rows[: self._filled].clone()}
+        return {"rows": self._rows[: self._filled].clone()}
 
     def load_state_dict(self, state: dict) -> None:
-        self.step, self._filled = state["step"], len(state["rows"])
+        self._filled = len(state["rows"])
         self._rows[: self._filled] = state["rows"]
 
 

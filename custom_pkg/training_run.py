@@ -14,9 +14,9 @@ import torch
 
 from custom_pkg import checkpoints, run_log
 from custom_pkg.compute import machine
-from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, first_line
+from custom_pkg.errors import Interrupted, RunFailed, StopRequest
 from custom_pkg.files import link_atomically, read_json, write_json
-from custom_pkg.options import FREE_AT_RESUME, shown
+from custom_pkg.options import RunOptions, to_dict
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import LossHistory, RunLog
 from custom_pkg.terminal import flatten
@@ -29,8 +29,12 @@ class Progress:
     """How far a training is. Scripts add their own counters; all of it is kept in the checkpoints."""
 
     epoch: int = 0  # complete passes over the training set
+    step: int = 0  # as the script counts them
     finished: bool = False
     seconds: float = 0.0  # as `TrainingRun.seconds` was when it was saved
+
+    def position(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "step": self.step}
 
     def state_dict(self) -> dict:
         return asdict(self)
@@ -43,57 +47,55 @@ class Progress:
             setattr(self, field.name, state[field.name])
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with, once everything has been checked."""
+
+    script: str  # its name, for whoever reads a checkpoint
+    options: RunOptions
+    data: dict  # what config.json says of the images
+    device: torch.device
+    folder: RunFolder  # held for this process
+    stop: StopRequest
+
+
 class TrainingRun:
-    """Opens the logs of a run and restores its last checkpoint when it is resumed, or the previous one if that is
-    damaged; raises UserError if both are.
+    """Ties a training to its folder: logs, checkpoints, signals, the evaluation at the end."""
 
-    parts: everything with a `state_dict` that the run needs to go on: networks, optimisers, batch streams.
-    generators: the random generators that training draws from.
-    losses: name -> history; they are part of the state, and checked before every checkpoint.
-    position: gives {"epoch": ..., "step": ...}, how far the run is.
-    script: the name of the script, for whoever reads the checkpoint. options, data: as they go into config.json.
-    """
+    def __init__(self, start: Start, progress: Progress, parts: dict, generators: dict[str, torch.Generator]):
+        """parts: everything else with a `state_dict` that the run needs to go on: networks, optimisers, batch streams,
+        and the losses, which are checked before every checkpoint. generators: those that training draws from.
+        """
+        self._start, self._folder, self._progress = start, start.folder, progress
+        self._parts, self._generators = {**parts, "progress": progress}, generators
+        self._losses = [part for part in parts.values() if isinstance(part, LossHistory)]
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        stop: StopRequest,
-        *,
-        script: str,
-        options: dict,
-        data: dict,
-        device: torch.device,
-        parts: dict,
-        generators: dict[str, torch.Generator],
-        losses: dict[str, LossHistory],
-        progress: Progress,
-        position: Callable[[], dict[str, int]],
-        resume: bool,
-    ):
-        self._folder, self._stop, self._generators = folder, stop, generators
-        self._losses, self._progress, self.position = losses, progress, position
-        self._parts = {**parts, **losses, "progress": progress}
-        self._identity = {"script": script, "options": options, "data": data, "device": device.type}
+    def open(self) -> None:
+        """Begin the run, or bring everything to its last checkpoint, or the previous one if that is damaged.
 
-        if resume and (folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()):
-            saved, complaint = self._newest_good()
-            self._restore(saved)
+        Opens the logs (`log`). Raises UserError if both are damaged, or do not fit.
+        """
+        start, folder = self._start, self._folder
+        if start.options.resume and (folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()):
+            saved, complaint = checkpoints.newest_good(folder, start.script, start.options)
+            checkpoints.check_can_go_on(saved, start.data, start.device)
+            checkpoints.restore(saved, folder.last_checkpoint, self._parts, self._generators)
             if complaint:
-                self._go_back()
+                checkpoints.put_aside_last(folder)
             lost = run_log.cut(folder, saved["logs"])
             self.log = RunLog(folder)
             if complaint:
-                step = saved["position"]["step"]
-                self.log.say(f"{complaint}; going on from {folder.previous_checkpoint}, of step {step}, in its place")
+                self.log.say(complaint)
             for name in lost:
                 self.log.say(f"warning: {name} is shorter than at the checkpoint: a part of what was logged is lost")
         else:
-            write_json(folder.config, describe_run(options, data, device))
+            options = to_dict(start.options)
+            write_json(folder.config, describe_run(options, start.data, start.device))
             run_log.cut(folder, {})
             self.log = RunLog(folder)
             self.log.text("options", "\n".join(f"    --{name}={value}" for name, value in options.items()))
-        self._began, self._seconds_before = time.monotonic(), progress.seconds
-        if position()["step"] == 0:
+        self._began, self._seconds_before = time.monotonic(), self._progress.seconds
+        if self._progress.step == 0:
             self.save()  # from now on there is a checkpoint to go on from
 
     @property
@@ -101,17 +103,24 @@ class TrainingRun:
         """Spent in training so far, over all sessions, without evaluations on the way."""
         return self._seconds_before + time.monotonic() - self._began
 
+    def check_finite(self) -> None:
+        """Raise RunFailed, naming it, if a loss since the last look at them is not finite."""
+        for losses in self._losses:
+            losses.check_finite(self._progress.step, self._folder.last_checkpoint)
+
     def save(self, *, best: bool = False) -> None:
         """Write the last checkpoint, which may be the best one too. Raises RunFailed, the one before it intact."""
-        for losses in self._losses.values():
-            losses.check_finite(self._folder.last_checkpoint)
+        self.check_finite()
         self._progress.seconds = self.seconds
         state = {
             **{name: part.state_dict() for name, part in self._parts.items()},
             "generators": {name: generator.get_state() for name, generator in self._generators.items()},
         }
-        content = {**self._identity, "position": self.position(), "state": state, "logs": self.log.lengths()}
-        folder = self._folder
+        start, folder = self._start, self._folder
+        content = {
+            "script": start.script, "options": to_dict(start.options), "data": start.data, "device": start.device.type,
+            "position": self._progress.position(), "state": state, "logs": self.log.lengths(),
+        }
         if best:  # first: a run killed between the two redoes this epoch, and so its best checkpoint
             checkpoints.save(folder.best_checkpoint, content)
             if folder.last_checkpoint.exists():
@@ -120,82 +129,20 @@ class TrainingRun:
         else:
             checkpoints.save(folder.last_checkpoint, content, keep=folder.previous_checkpoint)
 
-    def _newest_good(self) -> tuple[dict, str | None]:
-        """The last checkpoint; or else the previous one, and what is wrong with the last. Raises UserError."""
-        last, previous = self._folder.last_checkpoint, self._folder.previous_checkpoint
-        try:
-            return self._load(last), None
-        except UserError as error:
-            complaint = str(error)
-        if not previous.exists():
-            raise UserError(f"{complaint}; {previous} is not there either: or start anew with --overwrite")
-        try:
-            saved = self._load(previous)
-        except UserError as error:
-            raise UserError(f"{complaint}; and {error}, or start anew with --overwrite") from None
-        if last.exists():
-            complaint = f"{complaint.rsplit(': ', 1)[0]}, and is put aside as {self._folder.damaged_checkpoint.name}"
-        return saved, complaint
-
-    def _load(self, path: Path) -> dict:
-        """A checkpoint of this run. Raises UserError."""
-        saved = checkpoints.load_run(path)
-        mine = self._identity
-        different = [
-            name for name in mine["options"]
-            if name not in FREE_AT_RESUME and saved["options"].get(name) != mine["options"][name]
-        ]
-        if saved["script"] != mine["script"] or different:
-            raise UserError(f"{path} is of another run: put the right one there")
-        return saved
-
-    def _go_back(self) -> None:
-        """Make the previous checkpoint the last one, which is put aside."""
-        folder = self._folder
-        if folder.last_checkpoint.exists():
-            link_atomically(folder.last_checkpoint, folder.damaged_checkpoint)
-        link_atomically(folder.previous_checkpoint, folder.last_checkpoint)
-
-    def _restore(self, saved: dict) -> None:
-        if any(saved["data"].get(key) != value for key, value in self._identity["data"].items() if key != "source"):
-            raise UserError(
-                f"this run was trained on other images ({shown(str(saved['data'].get('source')))}; now "
-                f"{self._identity['data']['source']}): give it those, or choose another --desc"
-            )
-        if saved["device"] != self._identity["device"]:
-            raise UserError(
-                f"this run was trained on {saved['device']}, and another kind of device cannot continue its random "
-                f"numbers: go on with --device={saved['device']}"
-            )
-        try:
-            for name, part in self._parts.items():
-                if isinstance(part, torch.optim.Optimizer):
-                    restore_optimizer(part, saved["state"][name])
-                else:
-                    part.load_state_dict(saved["state"][name])
-            for name, generator in self._generators.items():
-                generator.set_state(saved["state"]["generators"][name])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise UserError(
-                f"{self._folder.last_checkpoint} does not fit this run ({first_line(error)}): put the right one there, "
-                "or start anew with --overwrite"
-            ) from None
-
     def end_if_asked(self) -> None:
         """To be called after every update: ends the run if a signal has come, with everything saved."""
-        if self._stop.signum is not None:
+        if (signum := self._start.stop.signum) is not None:
             self.save()
             raise Interrupted(
-                f"stopped after step {self.position()['step']}, all saved; go on with\n  {resume_command()}",
-                self._stop.signum,
+                f"stopped after step {self._progress.step}, all saved; go on with\n  {resume_command()}", signum
             )
 
     def interruptible(self, evaluate: Callable[[], dict]) -> dict:
         """Call `evaluate` so that a signal ends it at once. To be called when everything is saved."""
-        self._stop.at_once = True
+        self._start.stop.at_once = True
         began = time.monotonic()
         try:
-            if self._stop.signum is not None:  # it came after the last look
+            if self._start.stop.signum is not None:  # it came after the last look
                 raise KeyboardInterrupt
             return evaluate()
         except ValueError as error:  # codes or scores that are not numbers
@@ -203,10 +150,10 @@ class TrainingRun:
         except KeyboardInterrupt:
             raise Interrupted(
                 f"the evaluation was stopped, all training before it is saved; go on with\n  {resume_command()}",
-                self._stop.signum,
+                self._start.stop.signum,
             ) from None
         finally:
-            self._stop.at_once = False
+            self._start.stop.at_once = False
             self._began += time.monotonic() - began  # no training meanwhile
 
     def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
@@ -219,34 +166,14 @@ class TrainingRun:
         began = time.monotonic()
         metrics = self.interruptible(evaluate)
         if curves := metrics.pop("ood_curves", None):
-            write_json(self._folder.path / "detection-curves.json", {**self.position(), **curves})
-        self.log.scalars(flatten({"final": metrics}), **self.position())
+            write_json(self._folder.path / "detection-curves.json", {**self._progress.position(), **curves})
+        self.log.scalars(flatten({"final": metrics}), **self._progress.position())
         self.log.lengths()  # on disk, before evaluation.json says that all is done
         seconds = {"training": self._progress.seconds, "evaluation": time.monotonic() - began}
         write_json(self._folder.times, {name: round(value, 1) for name, value in seconds.items()})
-        results = {**self.position(), **metrics}
+        results = {**self._progress.position(), **metrics}
         write_json(self._folder.evaluation, results)
         return results
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Load moments and counts, and keep this process's settings, which torch would take from the checkpoint too.
-
-    Raises ValueError where a moment has not the shape of its parameter: torch looks only when it is used.
-    """
-    settings = [{name: group[name] for name in group if name != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if name != "step" and value.shape != parameter.shape:
-                raise ValueError(f"{name} of an optimizer has the shape {tuple(value.shape)}")
-
-
-def command_line() -> str:
-    """The command that started this process, as it can be pasted into a shell."""
-    return shlex.join(["python", *sys.argv])
 
 
 def resume_command() -> str:
@@ -265,7 +192,7 @@ def resume_command() -> str:
 def describe_run(options: dict, data: dict, device: torch.device) -> dict:
     """The content of config.json: enough to run it again and to know where it ran."""
     return {
-        "command": command_line(),
+        "command": shlex.join(["python", *sys.argv]),
         "options": options,
         "data": data,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -1,6 +1,5 @@
 """Files that are whole or absent: hashes, atomic writes and a lock between processes."""
 
-import fcntl
 import gzip
 import hashlib
 import os
@@ -10,6 +9,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from custom_pkg.files import lock
 
 # Everything unfinished carries this prefix, so that what a killed run left behind can be told from data.
 UNFINISHED = ".unfinished-"
@@ -46,16 +47,9 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold `folder` for this process alone; `on_wait` is called once if another process holds it.
-
-    The kernel drops the lock when its holder dies, so the lock file that stays behind never blocks anyone.
-    """
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold `folder` for this process alone; `on_wait` is called once if another process holds it."""
+    with (folder / ".lock").open("a+") as file:
+        lock(file, lambda holder: on_wait())
         yield
 
 

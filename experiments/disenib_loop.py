@@ -1,22 +1,23 @@
 """The training loop of the four DisenIB scripts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
 
-from custom_pkg import options as opt
-from custom_pkg.compute import autocast_for, bf16_is_slow, check_compiler, generator
+from custom_pkg.compute import autocast_for, bf16_is_slow, generator
 from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.files import link_atomically, write_json
 from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar, flatten
-from custom_pkg.training_run import Progress, TrainingRun
+from custom_pkg.training_run import Progress, Start, TrainingRun
 from dataloader.batches import ShuffledBatches
+from experiments.experiment import Loaded
 from experiments.option_groups import DisenIBOptions
+from experiments.registry import EXPERIMENTS
 from experiments.run_table import published_for, results_table
-from experiments.start import Start, introduction, start_training
+from experiments.start import introduction
 from experiments.supervised_disentangling import Pictures
 from modellib import disenib
 from modellib.optimiser import adam
@@ -24,22 +25,15 @@ from modellib.optimiser import adam
 
 @dataclass
 class DisenIBProgress(Progress):
-    step: int = 0
     evaluated: int = 0  # the step of the last evaluation
     style_encoder_moves: int = 0  # main updates in which the I(S;T) term moved it
     class_encoder_moves: int = 0
 
 
-def run_disenib(script: str, options: DisenIBOptions, **variation) -> None:
-    """Start the training of a script (its name, without .py). variation: what `train_disenib` takes by keyword."""
-    if options.compile:
-        check_compiler()
-    start_training(script, options, partial(train_disenib, **variation))
-
-
 def train_disenib(
     options: DisenIBOptions,
     start: Start,
+    loaded: Loaded,
     *,
     cluster: Callable[[Tensor, float], Tensor],
     discriminator: nn.Module | None = None,
@@ -50,20 +44,15 @@ def train_disenib(
     cluster: see `disenib.estimator_objective`. discriminator: one that is trained beside, for the options that
     train_disenib_mnist.py has. with_pictures: draw swaps every freq_step_eval steps and at the end.
     """
-    settings, seed, device = opt.to_dict(options), options.rand_seed, start.device
-    data = start.loaded.data.record()
-    images, labels = start.loaded.sets["train"]
-    model, networks = start.experiment.build(data, settings)
+    seed, device, experiment = options.rand_seed, start.device, EXPERIMENTS[start.script]
+    images, labels = loaded.sets["train"]
+    model, networks = experiment.build(start.data, options)
     model.to(device)
     judges = {} if discriminator is None else {"discriminator": discriminator}
     for network in (*networks, *judges.values()):
         network.to(device)
         if options.compile:
             network.compile()
-    autocast = autocast_for(options.precision, device)
-    objective = disenib.Settings(
-        **{field.name: settings[field.name] for field in fields(disenib.Settings) if field.name in settings}
-    )
     trained = {
         "main": networks.main_parameters(), "est": networks.density_estimator.parameters(),
         **{name: judge.parameters() for name, judge in judges.items()},
@@ -75,54 +64,56 @@ def train_disenib(
     est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
     main_stream, est_stream = main_batches.endless(), est_batches.endless()
     noise = generator(seed, "noise", device=device)
-    window = options.freq_step_log
-    histories = {
-        "main_losses": LossHistory(disenib.MAIN_TERMS, window * options.n_times_main, device, "main update"),
-        "est_losses": LossHistory(disenib.ESTIMATOR_TERMS, window * options.n_times_est, device, "estimator update"),
-    }
-    if judges:
-        histories["disc_losses"] = LossHistory(disenib.DISCRIMINATOR_TERMS, window, device, "discriminator update")
-    progress = DisenIBProgress()
-    training = TrainingRun(
-        start.folder, start.stop, script=start.script, options=settings, data=data, device=device,
-        parts={
-            **networks._asdict(), **judges, **optimizers, "main_batches": main_batches, "est_batches": est_batches,
-        },
-        generators={"noise": noise}, losses=histories, progress=progress,
-        resume=options.resume, position=lambda: {"epoch": progress.epoch, "step": progress.step},
-    )
-    what = f"DisenIB, {options.precision}, seed {seed}"
-    training.log.say(introduction(what, start, progress.step))
-    if options.precision == "bf16" and bf16_is_slow(device):
-        training.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
-    pictures = Pictures(model, start.loaded, start.folder, seed=seed) if with_pictures else None
-    evaluate = partial(start.experiment.evaluate, model, start.loaded, options=settings)
-    published = published_for(start.script, settings)
-    common = {"settings": objective, "autocast": autocast, "generator": noise}
+    common = {"settings": options, "autocast": autocast_for(options.precision, device), "generator": noise}
     main_update = partial(disenib.main_update, networks, optimizers["main_optimizer"], **common)
     est_update = partial(disenib.estimator_update, networks, optimizers["est_optimizer"], cluster=cluster, **common)
     if not options.compile:  # which has graphs of its own
         main_update, est_update = Graphed(main_update, device, noise), Graphed(est_update, device, noise)
 
+    def history(terms: type[tuple], per_step: int, what: str) -> LossHistory:
+        return LossHistory(terms, options.freq_step_log * per_step, device, what, per_step)
+
+    histories = {
+        "main_losses": history(disenib.MainTerms, options.n_times_main, "main update"),
+        "est_losses": history(disenib.EstimatorTerms, options.n_times_est, "estimator update"),
+    }
+    if judges:
+        histories["disc_losses"] = history(disenib.DiscriminatorTerms, 1, "discriminator update")
+    progress = DisenIBProgress()
+    run = TrainingRun(
+        start, progress, {
+            **networks._asdict(), **judges, **optimizers, "main_batches": main_batches, "est_batches": est_batches,
+            **histories,
+        }, {"noise": noise},
+    )
+    run.open()
+    run.log.say(introduction(f"DisenIB, {options.precision}, seed {seed}", start, loaded, progress.step))
+    if options.precision == "bf16" and bf16_is_slow(device):
+        run.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
+    pictures = Pictures(model, loaded, start.folder, seed=seed) if with_pictures else None
+    evaluate = partial(experiment.evaluate, model, loaded, options=options)
+    published = published_for(start.script, options)
+
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):
         if step % options.freq_step_eval_quant == 0 and step > progress.evaluated:
-            training.save()
+            run.save()
             link_atomically(start.folder.last_checkpoint, start.folder.step_checkpoint(step))
-            metrics = training.interruptible(evaluate)
+            metrics = run.interruptible(evaluate)
             metrics.pop("ood_curves", None)  # kept of the end only
-            training.log.scalars(flatten({"eval": metrics}), **training.position())
-            results = training.position() | metrics
+            run.log.scalars(flatten({"eval": metrics}), **progress.position())
+            results = progress.position() | metrics
             write_json(start.folder.path / f"evaluation-step{step}.json", results)
-            training.log.say(results_table(results, published))
+            run.log.say(results_table(results, published))
             progress.evaluated = step
-            training.save()
+            run.save()
 
+        # One step.
         judge = discriminator if judges and step >= options.disc_thr else None
-        for _ in range(options.n_times_main):
+        for update in range(options.n_times_main):
             moving = None
             if step >= options.est_thr:
-                since_threshold = histories["main_losses"].step - options.est_thr * options.n_times_main
+                since_threshold = (step - options.est_thr) * options.n_times_main + update
                 moving = disenib.moving_encoder(since_threshold, options.est_style_optimize)
                 progress.style_encoder_moves += moving == "style"
                 progress.class_encoder_moves += moving == "class"
@@ -139,34 +130,37 @@ def train_disenib(
         progress.step = step + 1
         progress.epoch = progress.step * (options.n_times_main + len(judges)) // main_batches.per_pass
 
+        # What is logged.
         if progress.step % options.freq_step_log == 0:
+            run.check_finite()
             scalars = {}
             for losses in histories.values():
-                losses.check_finite(start.folder.last_checkpoint)
                 scalars |= losses.means()
                 losses.clear()
             if not judges:
                 del scalars["loss_disc"]
             scalars |= {name: getattr(progress, name) for name in ("style_encoder_moves", "class_encoder_moves")}
-            training.log.scalars(flatten({"train": scalars}), **training.position())
+            run.log.scalars(flatten({"train": scalars}), **progress.position())
             if progress.step % options.freq_step_chkpt < options.freq_step_log:  # about as often as a checkpoint
-                training.log.say(step_line(scalars, progress.step, training.seconds))
+                run.log.say(step_line(scalars, progress.step, run.seconds))
                 for warning in warnings(scalars, options, progress.step):
-                    training.log.say(f"warning: {warning}")
+                    run.log.say(f"warning: {warning}")
         if pictures and progress.step % options.freq_step_eval == 0:
-            pictures.on_the_way(training.log, progress.step)
+            pictures.on_the_way(run.log, progress.step)
+
+        # When it is saved.
         if progress.step % options.freq_step_chkpt == 0:
-            training.save()
-        training.end_if_asked()
+            run.save()
+        run.end_if_asked()
 
     if not progress.finished:
         progress.finished = True
         if pictures:
-            pictures.at_the_end(training.log, progress.step)
-        training.save()
-    results = training.final_evaluation(evaluate)
-    training.log.say(results_table(results, published))
-    training.log.close()
+            pictures.at_the_end(run.log, progress.step)
+        run.save()
+    results = run.final_evaluation(evaluate)
+    run.log.say(results_table(results, published))
+    run.log.close()
 
 
 def step_line(scalars: dict[str, float], step: int, seconds: float) -> str:

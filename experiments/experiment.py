@@ -27,14 +27,14 @@ class Loaded(NamedTuple):
 class Experiment:
     """One script's.
 
-    load: (options, data_root, device) -> Loaded. Raises DatasetError and UserError.
+    load: (options, device) -> Loaded. Raises DatasetError and UserError.
     build: (data.record(), options) -> the model that is evaluated and its freshly initialised networks.
     evaluate: (model, loaded, *, options, metrics, splits) -> {"train": {...}, "test": {...}, ...}.
     metrics: the families that `evaluate` knows.
     """
 
     load: Callable[..., Loaded]
-    build: Callable[[dict, dict], tuple[Model, NamedTuple]]
+    build: Callable[..., tuple[Model, NamedTuple]]
     evaluate: Callable[..., dict[str, dict]]
     metrics: tuple[str, ...]
 

@@ -8,22 +8,25 @@ import torch
 import dataloader
 from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
+from custom_pkg.options import RunOptions
 from custom_pkg.terminal import announced_bar
 from experiments.experiment import Loaded, Outside, where_float64_is
+from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from modellib import disenib, ib_lagrangian
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, EvaluationSettings, evaluate
 from modellib.model import Model
 from modellib.networks import FixedStdEncoder
 
 
-def load(options: dict, data_root: Path, device: torch.device) -> Loaded:
+def load(options: EvaluationOptions, device: torch.device) -> Loaded:
     """The data set of a run's options, flat, and what lies outside of it. Raises DatasetError and UserError."""
-    data = dataloader.load(options["dataset"], data_root)
+    data_root = Path(options.data_root)
+    data = dataloader.load(options.dataset, data_root)
     sets = {
         name: (split.flat().to(device), split.labels.to(device))
         for name, split in (("train", data.train), ("test", data.test))
     }
-    return Loaded(data, sets, load_outside(options["eval_odin_out_data"], data, data_root, device))
+    return Loaded(data, sets, load_outside(options.eval_odin_out_data, data, data_root, device))
 
 
 def load_outside(
@@ -44,28 +47,26 @@ def load_outside(
     return outside
 
 
-def lagrangian_model(data: dict, options: dict) -> tuple[Model, ib_lagrangian.Networks]:
+def lagrangian_model(data: dict, options: RunOptions) -> tuple[Model, ib_lagrangian.Networks]:
     """The freshly initialised networks of a run of train_lagrangian.py, and the model that is evaluated."""
-    names = (
-        "model", "emb_dim", "enc_hidden_dims", "dec_hidden_dims",
-        "vib_softplus_scalar", "nib_log_std", "nib_log_std_trainable",
-    )
     networks = ib_lagrangian.build_networks(
-        torch.Size(data["image_shape"]).numel(), data["n_classes"],
-        generator=generator(options["rand_seed"], "networks"), **{name: options[name] for name in names},
+        torch.Size(data["image_shape"]).numel(), data["n_classes"], model=options.model, emb_dim=options.emb_dim,
+        enc_hidden_dims=options.enc_hidden_dims, dec_hidden_dims=options.dec_hidden_dims,
+        vib_softplus_scalar=options.vib_softplus_scalar, nib_log_std=options.nib_log_std,
+        nib_log_std_trainable=options.nib_log_std_trainable, generator=generator(options.rand_seed, "networks"),
     )
     return Model(networks.encoder, networks.decoder), networks
 
 
-def disenib_model(data: dict, options: dict) -> tuple[Model, disenib.Networks]:
+def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.Networks]:
     """The freshly initialised networks of a run of train_disenib.py, and the model that is evaluated."""
-    names = ("style_dim", "class_dim", "enc_hidden_dims", "dec_hidden_dims", "rec_hidden_dims")
     networks = disenib.build_networks(
-        torch.Size(data["image_shape"]).numel(), data["n_classes"],
-        generator=generator(options["rand_seed"], "networks"), **{name: options[name] for name in names},
+        torch.Size(data["image_shape"]).numel(), data["n_classes"], style_dim=options.style_dim,
+        class_dim=options.class_dim, enc_hidden_dims=options.enc_hidden_dims, dec_hidden_dims=options.dec_hidden_dims,
+        rec_hidden_dims=options.rec_hidden_dims, generator=generator(options.rand_seed, "networks"),
     )
-    class_encoder = FixedStdEncoder(networks.class_encoder, options["class_std"])
-    style_encoder = FixedStdEncoder(networks.style_encoder, options["style_std"])
+    class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
+    style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
     return Model(class_encoder, networks.decoder, "mean", style_encoder), networks
 
 
@@ -73,7 +74,7 @@ def evaluate_published(
     model: Model,
     loaded: Loaded,
     *,
-    options: dict,
+    options: EvaluationOptions,
     metrics: Sequence[str] = METRICS,
     splits: Sequence[str] = SPLITS,
 ) -> dict[str, dict]:
@@ -84,8 +85,8 @@ def evaluate_published(
         model.encoder, model.decoder, loaded.sets, loaded.outside, style_encoder=model.style_encoder, code=model.code,
         metrics=metrics, splits=splits, progress=announced_bar,
         settings=EvaluationSettings(
-            batch_size=options["eval_batch_size"], attack_epsilons=options["eval_attack_epsilons"],
-            odin_temperature=options["eval_odin_temperature"], odin_epsilon=options["eval_odin_epsilon"],
+            batch_size=options.eval_batch_size, attack_epsilons=options.eval_attack_epsilons,
+            odin_temperature=options.eval_odin_temperature, odin_epsilon=options.eval_odin_epsilon,
         ),
-        generator=lambda *names: generator(options["rand_seed"], "evaluation", *names, device=device),
+        generator=lambda *names: generator(options.rand_seed, "evaluation", *names, device=device),
     )

@@ -1,10 +1,12 @@
 """The experiments by the names of their scripts, which checkpoints carry."""
 
+import importlib
 from pathlib import Path
 
 import torch
 
 from custom_pkg.errors import UserError, first_line
+from custom_pkg.options import RunOptions, from_dict
 from experiments import quantitative
 from experiments import supervised_disentangling as disentangling
 from experiments.experiment import Experiment
@@ -27,19 +29,22 @@ EXPERIMENTS = {
 }
 
 
-def model_of(saved: dict, path: Path) -> Model:
-    """The model of a loaded checkpoint, built from its own options. Raises UserError."""
+def restored(saved: dict, path: Path) -> tuple[RunOptions, Model]:
+    """The options of a loaded checkpoint, as its script's own, and the model built from them. Raises UserError."""
     try:
         build = EXPERIMENTS[saved["script"]].build
+        options = from_dict(importlib.import_module(saved["script"]).Options, saved["options"])
         with torch.device("meta"):  # in no memory at all: the options may claim any size
-            _, claimed = build(saved["data"], saved["options"])
+            _, claimed = build(saved["data"], options)
         for name, network in claimed._asdict().items():
             for key, tensor in network.state_dict().items():
                 if tensor.shape != saved["state"][name][key].shape:
                     raise ValueError(f"{name}.{key} has another shape than its options say")
-        model, networks = build(saved["data"], saved["options"])
+        model, networks = build(saved["data"], options)
         for name, network in networks._asdict().items():
             network.load_state_dict(saved["state"][name])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
+    except (
+        UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError
+    ) as error:
         raise UserError(f"{path} does not fit this code ({first_line(error)}): use the code that wrote it") from None
-    return model
+    return options, model

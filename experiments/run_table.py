@@ -1,20 +1,21 @@
 """The table of results: this run beside the paper."""
 
+from custom_pkg.options import RunOptions
 from custom_pkg.terminal import flatten, format_table
 from modellib.evaluations.protocol import SPLITS
 from modellib.published import MNIST
 
 
-def published_for(script: str, options: dict) -> dict | None:
+def published_for(script: str, options: RunOptions) -> dict | None:
     """The paper's results for a run with these options, or None where it has none."""
-    if options.get("dataset") != "mnist":
+    if getattr(options, "dataset", None) != "mnist":  # supervised disentangling has none to choose
         return None
     if script == "train_disenib":
         return MNIST["disenib"]
-    name, lambda_kl = {"none": ("{}", 0.01), "pow": ("squared-{}", 0.001)}.get(options["hfunc"], ("", None))
-    if options["lambda_kl"] != lambda_kl or options["hfunc_param"] != 1:
+    name, lambda_kl = {"none": ("{}", 0.01), "pow": ("squared-{}", 0.001)}.get(options.hfunc, ("", None))
+    if options.lambda_kl != lambda_kl or options.hfunc_param != 1:
         return None
-    return MNIST[name.format(options["model"])]
+    return MNIST[name.format(options.model)]
 
 
 ROWS = {  # keys of evaluation.json -> their names in the table, in its order

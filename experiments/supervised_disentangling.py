@@ -18,6 +18,7 @@ from custom_pkg.terminal import announced_bar
 from dataloader import shapes, sprites
 from dataloader.factors import Factors
 from experiments.experiment import Loaded, where_float64_is
+from experiments.option_groups import DisentanglingOptions, FactoredOptions
 from modellib import disenib
 from modellib.conv_networks import ARCHITECTURES
 from modellib.evaluations import protocol
@@ -37,12 +38,13 @@ N_READ = 10_000  # codes that classifiers are fitted on, and as many that they a
 PICTURED = {"shapes": shapes.PICTURED, "sprites": sprites.PICTURED}  # the same in every picture; MNIST's are ours
 
 
-def loader_of(name: str) -> Callable[[dict, Path, torch.device], Loaded]:
+def loader_of(name: str) -> Callable[[DisentanglingOptions, torch.device], Loaded]:
     """`Experiment.load` for the data set of that name. A test set without images is left out."""
 
-    def load(options: dict, data_root: Path, device: torch.device) -> Loaded:
-        choices = {choice: options[choice] for choice in ("data_source", "holdout") if choice in options}
-        data = dataloader.load(name, data_root, **choices)
+    def load(options: DisentanglingOptions, device: torch.device) -> Loaded:
+        factored = isinstance(options, FactoredOptions)
+        choices = {"data_source": options.data_source, "holdout": options.holdout} if factored else {}
+        data = dataloader.load(name, Path(options.data_root), **choices)
         sets = {
             which: (split.images.to(device), split.labels.to(device))
             for which, split in (("train", data.train), ("test", data.test)) if len(split.labels)
@@ -52,14 +54,14 @@ def loader_of(name: str) -> Callable[[dict, Path, torch.device], Loaded]:
     return load
 
 
-def model(data: dict, options: dict) -> tuple[Model, disenib.Networks]:
+def model(data: dict, options: DisentanglingOptions) -> tuple[Model, disenib.Networks]:
     """The freshly initialised networks of a run on `data`, and the model that is evaluated."""
     networks = disenib.build_conv_networks(
-        data["image_shape"][0], data["n_classes"], ARCHITECTURES[data["name"]], style_dim=options["style_dim"],
-        class_dim=options["class_dim"], generator=generator(options["rand_seed"], "networks"),
+        data["image_shape"][0], data["n_classes"], ARCHITECTURES[data["name"]], style_dim=options.style_dim,
+        class_dim=options.class_dim, generator=generator(options.rand_seed, "networks"),
     )
-    class_encoder = FixedStdEncoder(networks.class_encoder, options["class_std"])
-    style_encoder = FixedStdEncoder(networks.style_encoder, options["style_std"])
+    class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
+    style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
     return Model(class_encoder, networks.decoder, "mean", style_encoder, networks.reconstructor), networks
 
 
@@ -67,17 +69,17 @@ def evaluate(
     model: Model,
     loaded: Loaded,
     *,
-    options: dict,
+    options: DisentanglingOptions,
     metrics: Sequence[str] = METRICS,
     splits: Sequence[str] = protocol.SPLITS,
 ) -> dict[str, dict]:
     """All numbers of a run on the training set, and on what training never saw, where there is such a set."""
     model, loaded = where_float64_is(model, loaded)
     splits = [name for name in splits if name in loaded.sets]
-    batch_size, device = options["eval_batch_size"], loaded.sets["train"][0].device
+    batch_size, device = options.eval_batch_size, loaded.sets["train"][0].device
 
     def random(*names: str) -> torch.Generator:
-        return generator(options["rand_seed"], "evaluation", *names, device=device)
+        return generator(options.rand_seed, "evaluation", *names, device=device)
 
     results = protocol.evaluate(
         model.encoder, model.decoder, loaded.sets, {}, code="mean", splits=splits,

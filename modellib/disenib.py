@@ -36,9 +36,32 @@ class Networks(NamedTuple):
         return [parameter for network in self[:4] for parameter in network.parameters()]
 
 
+class MainTerms(NamedTuple):
+    loss_dec: Tensor
+    loss_rec: Tensor
+    loss_wall: Tensor
+    loss_est: Tensor
+    loss_disc: Tensor
+    largest_code: Tensor
+
+
+class EstimatorTerms(NamedTuple):
+    loss_real: Tensor
+    loss_fake: Tensor
+    loss_zc: Tensor
+    output_real: Tensor
+    output_fake: Tensor
+
+
+class DiscriminatorTerms(NamedTuple):
+    disc_loss: Tensor
+    disc_accuracy: Tensor
+    disc_moved: Tensor  # 1 if it was trained, 0 if it waited
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Standard deviations of the codes, and weights. The published values are those of the scripts' options."""
+    """Standard deviations of the codes, and weights: what is read of a script's options, which stand in for this."""
 
     n_samples: int  # noise draws per image
     style_std: float
@@ -105,11 +128,6 @@ def build_conv_networks(
     return networks
 
 
-MAIN_TERMS = ("loss_dec", "loss_rec", "loss_wall", "loss_est", "loss_disc", "largest_code")
-ESTIMATOR_TERMS = ("loss_real", "loss_fake", "loss_zc", "output_real", "output_fake")
-DISCRIMINATOR_TERMS = ("disc_loss", "disc_accuracy", "disc_moved")
-
-
 def main_objective(
     networks: Networks,
     images: Tensor,
@@ -120,8 +138,8 @@ def main_objective(
     discriminator: nn.Module | None = None,
     autocast: Autocast = nullcontext,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """The loss that encoders, decoder and reconstructor descend, and its terms MAIN_TERMS (6,), detached.
+) -> tuple[Tensor, MainTerms]:
+    """The loss that encoders, decoder and reconstructor descend, and its terms, detached.
 
     images (B, ...), labels (B,). moving: which encoder the estimator's term moves in this update, "style" or "class";
     None leaves the term out (before est_thr). discriminator: judges reconstructions, None leaves its term out.
@@ -168,7 +186,8 @@ def main_objective(
         loss = loss + settings.lambda_disc * loss_disc
 
     largest_code = beyond.max() + settings.emb_radius
-    return loss, torch.stack((loss_dec, loss_rec, loss_wall, loss_est, loss_disc, largest_code)).detach()
+    terms = MainTerms(loss_dec, loss_rec, loss_wall, loss_est, loss_disc, largest_code)
+    return loss, MainTerms(*(term.detach() for term in terms))
 
 
 def estimator_objective(
@@ -179,8 +198,8 @@ def estimator_objective(
     *,
     cluster: Callable[[Tensor, float], Tensor],
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """The least-squares loss that the density estimator descends, and its terms ESTIMATOR_TERMS (5,), detached.
+) -> tuple[Tensor, EstimatorTerms]:
+    """The least-squares loss that the density estimator descends, and its terms, detached.
 
     style_mean (B, style_dim), class_mean (B, class_dim): of one batch, without gradient. cluster: `clustered`, or
     `unclustered` for the convolutional models.
@@ -202,7 +221,8 @@ def estimator_objective(
     loss_real, loss_fake = (1 - real).square().mean(), (1 + fake).square().mean()
     loss_zc = output.mean().square()
     loss = loss_real + loss_fake + settings.lambda_est_zc * loss_zc
-    return loss, torch.stack((loss_real, loss_fake, loss_zc, real.mean(), fake.mean())).detach()
+    terms = EstimatorTerms(loss_real, loss_fake, loss_zc, real.mean(), fake.mean())
+    return loss, EstimatorTerms(*(term.detach() for term in terms))
 
 
 def main_update(
@@ -216,8 +236,8 @@ def main_update(
     discriminator: nn.Module | None = None,
     autocast: Autocast,
     generator: torch.Generator,
-) -> Tensor:
-    """One forward and one backward pass, one step of `optimizer`. Returns MAIN_TERMS (6,). As `main_objective`."""
+) -> MainTerms:
+    """One forward and one backward pass, one step of `optimizer`. As `main_objective`."""
     loss, terms = main_objective(
         networks, images, labels, settings,
         moving=moving, discriminator=discriminator, autocast=autocast, generator=generator,
@@ -238,8 +258,8 @@ def estimator_update(
     cluster: Callable[[Tensor, float], Tensor],
     autocast: Autocast,
     generator: torch.Generator,
-) -> Tensor:
-    """One step of the density estimator's `optimizer`, encoders fixed. Returns ESTIMATOR_TERMS (5,)."""
+) -> EstimatorTerms:
+    """One step of the density estimator's `optimizer`, encoders fixed."""
     with torch.no_grad(), autocast():
         style_mean = networks.style_encoder(images).float()
         class_mean = networks.class_encoder(images).float()
@@ -263,11 +283,10 @@ def discriminator_update(
     limit_acc: float,
     autocast: Autocast,
     generator: torch.Generator,
-) -> Tensor:
+) -> DiscriminatorTerms:
     """One step of the discriminator's `optimizer`, unless it is right in a share `limit_acc` of its verdicts.
 
-    images (B, ...) are real, their reconstructions from noisy style codes and labels (B,) are not. Returns
-    DISCRIMINATOR_TERMS (3,).
+    images (B, ...) are real, their reconstructions from noisy style codes and labels (B,) are not.
     """
     with torch.no_grad(), autocast():
         style_code = sample(networks.style_encoder(images).float(), settings.style_std, generator)
@@ -282,7 +301,7 @@ def discriminator_update(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return torch.stack((loss.detach(), accuracy, accuracy.new_tensor(moves)))
+    return DiscriminatorTerms(loss.detach(), accuracy, accuracy.new_tensor(moves))
 
 
 def clustered(mean: Tensor, radius: float) -> Tensor:

@@ -22,6 +22,12 @@ class Networks(NamedTuple):
     decoder: nn.Module  # code (B, emb_dim) -> logits (B, n_classes)
 
 
+class Losses(NamedTuple):  # the sum last: of two that are not finite, the first is named
+    loss_dec: Tensor
+    loss_kl: Tensor
+    loss: Tensor
+
+
 def build_networks(
     input_dim: int,
     n_classes: int,
@@ -65,8 +71,8 @@ def update(
     h: Callable[[Tensor], Tensor],
     lambda_kl: float,
     generator: torch.Generator,
-) -> Tensor:
-    """One training step on images (B, input_dim) and labels (B,). Returns the terms of LOSSES, (3,), detached."""
+) -> Losses:
+    """One training step on images (B, input_dim) and labels (B,). Returns the losses, detached."""
     mean, std = networks.encoder(images)
     code = sample(mean, std, generator)
     loss_dec = F.cross_entropy(networks.decoder(code), labels)
@@ -76,7 +82,4 @@ def update(
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return torch.stack((loss_dec, loss_kl, loss)).detach()
-
-
-LOSSES = ("loss_dec", "loss_kl", "loss")  # the sum last: of two that are not finite, the first is named
+    return Losses(loss_dec.detach(), loss_kl.detach(), loss.detach())

@@ -9,7 +9,6 @@ from conftest import comparable
 
 from custom_pkg import checkpoints
 from custom_pkg.errors import RunFailed, UserError
-from custom_pkg.training_run import restore_optimizer
 from modellib.optimiser import adam
 
 STATE = {
@@ -141,7 +140,7 @@ def test_a_restored_optimiser_has_the_moments_of_the_checkpoint_and_its_own_sett
     trained.step()
     saved = trained.state_dict()
     saved["param_groups"][0] |= {"capturable": True, "betas": (0.9, 0.9), "lr": 5.0}
-    restore_optimizer(resumed, saved)
+    checkpoints.restore_optimizer(resumed, saved)
     assert resumed.param_groups[0]["capturable"] is False
     assert (resumed.param_groups[0]["lr"], resumed.param_groups[0]["betas"]) == (1e-3, (0.5, 0.999))
     moments = resumed.state_dict()["state"][0]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -6,9 +8,10 @@ from custom_pkg.errors import UserError
 from experiments import quantitative, run_table
 from modellib.evaluations.protocol import EvaluationSettings, evaluate
 from modellib.evaluations.style import label_from_style
+from train_lagrangian import Options
 
 SETTINGS = EvaluationSettings(batch_size=16, attack_epsilons=(0.1,), odin_temperature=1000.0, odin_epsilon=0.0014)
-LAGRANGIAN = {"dataset": "mnist", "model": "vib", "hfunc": "none", "hfunc_param": 1.0, "lambda_kl": 0.01}
+VIB = Options(desc="x", dataset="mnist", model="vib", hfunc="none", hfunc_param=1.0, lambda_kl=0.01)
 
 
 def generator(*names):
@@ -83,7 +86,7 @@ def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
     ({"hfunc": "pow", "lambda_kl": 0.001, "hfunc_param": 2.0}, None),
 ])
 def test_the_paper_s_column_stands_beside_runs_of_its_settings_only(change, column):
-    published = run_table.published_for("train_lagrangian", {**LAGRANGIAN, **change})
+    published = run_table.published_for("train_lagrangian", replace(VIB, **change))
     assert published == (run_table.MNIST[column] if column else None)
 
 

@@ -89,7 +89,7 @@ def test_an_update_takes_one_adam_step_on_the_published_objective(model, kl):
     loss = loss_dec + 0.001 * loss_kl**2  # h applies to the batch mean, then lambda
     loss.backward()
     optimizer.step()
-    torch.testing.assert_close(losses, torch.stack((loss_dec, loss_kl, loss)).detach())
+    torch.testing.assert_close(torch.stack(losses), torch.stack((loss_dec, loss_kl, loss)).detach())
     for one, other in zip(updated, expected, strict=True):
         torch.testing.assert_close(one, other)
 

@@ -41,6 +41,41 @@ def test_options_survive_the_way_through_json_and_back_to_a_command_line():
         assert parse(*flags) == one
 
 
+def test_saved_options_come_back_as_their_own_class():
+    options = parse("--choice=b", "--number=2", "--sizes=[1,2]", "--names=x,y", "--only_b=-2")
+    assert opt.from_dict(Every, json.loads(json.dumps(opt.to_dict(options)))) == options
+
+
+def test_options_newer_than_what_was_saved_have_their_defaults_and_are_no_difference():
+    saved = opt.to_dict(parse("--number=2"))
+    del saved["count"], saved["sizes"]
+    restored = opt.from_dict(Every, saved)
+    assert restored == parse("--number=2")
+    assert opt.differences(restored, saved) == {}
+    assert opt.differences(parse("--count=4"), saved) == {"count": (3, 4), "number": (2.0, 0.5)}
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"speed": 3}, ("--speed",)), ({5: 3}, ("--5",)), ({"count": "many"}, ("--count=many", "integer")),
+    ({"count": 3.0}, ("--count", "integer")), ({"count": True}, ("--count", "integer")),
+    ({"count": 0}, ("--count", "greater")),
+    ({"switch": 1}, ("--switch", "true or false")), ({"sizes": 8}, ("--sizes", "integers")),
+    ({"sizes": [8, "x"]}, ("--sizes", "integers")), ({"sizes": [8, -1]}, ("--sizes", "greater")),
+    ({"number": float("nan")}, ("--number", "finite")), ({"number": 10**400}, ("--number", "number")),
+    ({"text": None}, ("--text", "text")), ({"choice": "c"}, ("--choice", "a or b")),
+    ({"names": ["z"]}, ("--names", "x or y")),
+])
+def test_saved_options_that_are_unknown_or_not_allowed_are_refused_by_name_in_one_line(change, words):
+    with pytest.raises(UserError) as refusal:
+        opt.from_dict(Every, {**opt.to_dict(parse()), **change})
+    assert all(word in str(refusal.value) for word in words) and "\n" not in str(refusal.value)
+
+
+def test_a_saved_option_that_has_no_default_and_lacks_is_named():
+    with pytest.raises(UserError, match="--text"):
+        opt.from_dict(Every, {"count": 3})
+
+
 def test_values_get_the_type_of_their_field():
     assert opt.to_dict(parse("--number=2", "--shares=1,2")) == {
         "text": "t", "choice": "a", "number": 2.0, "count": 3, "switch": True, "flag": False, "sizes": [8, 8],

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from custom_pkg.errors import StopRequest, UserError
-from custom_pkg.options import desc_complaint
+from custom_pkg.options import RunOptions, desc_complaint
 from custom_pkg.run_folder import RunFolder
+
+NEW, OVERWRITE = RunOptions(desc="a"), RunOptions(desc="a", overwrite=True)
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +37,19 @@ def test_what_would_leave_its_place_or_confuse_is_no_description(desc):
 
 
 def test_checking_writes_nothing():
-    RunFolder("a", 0).check({}, resume=False, overwrite=True, free=())
+    RunFolder("a", 0).check(RunOptions(desc="a", overwrite=True))
     assert os.listdir() == []
 
 
 def test_a_folder_in_use_is_refused_with_the_number_of_the_process_and_emptied_by_nobody():
     first, second = RunFolder("a", 0), RunFolder("a", 0)
-    with first.open(overwrite=False):
+    with first.open(NEW):
         first.metrics.write_text("{}\n")
         with pytest.raises(UserError, match=f"process {os.getpid()} "):
-            with second.open(overwrite=True):
+            with second.open(OVERWRITE):
                 pass
         assert first.metrics.read_text() == "{}\n"
-        with RunFolder("a", 1).open(overwrite=False):  # another seed is another run
+        with RunFolder("a", 1).open(NEW):  # another seed is another run
             pass
 
 
@@ -55,7 +57,7 @@ def test_the_lock_of_a_dead_process_does_not_block():
     folder = RunFolder("a", 0)
     folder.path.mkdir(parents=True)
     (folder.path / ".lock").write_text("4000000000\n")
-    with folder.open(overwrite=False):
+    with folder.open(NEW):
         assert (folder.path / ".lock").read_text() == f"{os.getpid()}\n"
     with open(folder.path / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
@@ -68,7 +70,7 @@ def test_emptying_does_not_follow_links(tmp_path):
     outside.mkdir()
     (outside / "file").write_text("mine")
     (folder.path / "link").symlink_to(outside)
-    with folder.open(overwrite=True):
+    with folder.open(OVERWRITE):
         assert not (folder.path / "link").is_symlink()
     assert (outside / "file").read_text() == "mine"
 

@@ -50,7 +50,8 @@ def test_every_term_of_both_objectives_is_logged(finished):
     lines = [json.loads(line) for line in (run_of(finished, "d").path / "metrics.jsonl").read_text().splitlines()]
     training = [line for line in lines if "train/loss_dec" in line]
     assert [line["step"] for line in training] == [2, 4, 6, 8]
-    terms = {f"train/{name}" for name in disenib.MAIN_TERMS + disenib.ESTIMATOR_TERMS} - {"train/loss_disc"}
+    names = {*disenib.MainTerms._fields, *disenib.EstimatorTerms._fields} - {"loss_disc"}
+    terms = {f"train/{name}" for name in names}
     assert terms <= training[0].keys() and "train/loss_disc" not in training[0]
     # Three updates a step, the term from step 3 on: after 2, 4, 6 and 8 steps it has come 0, 3, 9 and 15 times.
     moves = [(line["train/style_encoder_moves"], line["train/class_encoder_moves"]) for line in training]

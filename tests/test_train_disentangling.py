@@ -183,7 +183,7 @@ def test_the_discriminator_is_trained_logged_and_counts_from_its_step_on(finishe
     lines = [json.loads(line) for line in (folder(finished("mnist"), "mnist").path / "metrics.jsonl").open()]
     training = [line for line in lines if "train/loss_disc" in line]
     assert [line["train/loss_disc"] > 0 for line in training] == [False, True, True, True]
-    assert all({f"train/{term}" for term in disenib.DISCRIMINATOR_TERMS} <= line.keys() for line in training)
+    assert all({f"train/{term}" for term in disenib.DiscriminatorTerms._fields} <= line.keys() for line in training)
     assert "discriminator" in state_of(folder(finished("mnist"), "mnist").last)
 
 

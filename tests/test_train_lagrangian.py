@@ -207,7 +207,7 @@ def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished
     assert stopped.status == 128 + signum
     assert f" {update}, all saved" in stopped.err
     assert stopped.err.endswith(f"  python {SCRIPT} {shlex.join(SMALL_RUN)} --resume\n")
-    assert state_of(run_of(tmp_path).last)["losses"]["step"] == update
+    assert state_of(run_of(tmp_path).last)["progress"]["step"] == update
     assert train(tmp_path, "--resume").status == 0
     assert_same_end(tmp_path, finished)
 
@@ -353,13 +353,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path, flags, term, 
     assert outcome.status == 1 and outcome.err.count("\n") == 1
     assert f"{term}became" in outcome.err and f"update {update}:" in outcome.err
     path = re.search(r"STORAGE\S+\.pt", outcome.err)[0]
-    assert checkpoints.load(tmp_path / path)["state"]["losses"]["step"] == 0
+    assert checkpoints.load(tmp_path / path)["state"]["progress"]["step"] == 0
 
 
 def test_a_divergence_keeps_the_last_good_checkpoint(tmp_path):
     outcome = train(tmp_path, "--learning_rate=1e30")
     assert outcome.status == 1 and "update 2:" in outcome.err
-    assert checkpoints.load(run_of(tmp_path).last)["state"]["losses"]["step"] == 0
+    assert checkpoints.load(run_of(tmp_path).last)["state"]["progress"]["step"] == 0
 
 
 @pytest.mark.parametrize("module", [files, checkpoints])  # config.json, the first checkpoint

@@ -40,7 +40,7 @@ def main() -> None:
     parameters = [parameter for network in networks for parameter in network.parameters()]
     optimizer = adam(parameters, 1e-4)
     stream = ShuffledBatches(TRAIN, BATCH, random).endless()
-    losses = LossHistory(ib_lagrangian.LOSSES, UPDATES, torch.device("cpu"))
+    losses = LossHistory(ib_lagrangian.Losses, UPDATES, torch.device("cpu"))
     h = ib_lagrangian.h_function("none", 1.0)
 
     def train() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
                 networks, optimizer, images[index], labels[index], kl=ib_lagrangian.KL_TERMS["vib"], h=h,
                 lambda_kl=0.01, generator=random,
             ))
-        losses.check_finite(Path("none"))
+        losses.check_finite(0, Path("none"))
         losses.clear()
 
     def evaluate() -> None:

@@ -17,7 +17,7 @@ import torch  # noqa: E402
 
 from custom_pkg import checkpoints  # noqa: E402
 from dataloader.shapes import FACTORS, ORIENTATIONS, SCALE  # noqa: E402
-from experiments.registry import EXPERIMENTS, model_of  # noqa: E402
+from experiments.registry import EXPERIMENTS, restored  # noqa: E402
 from modellib.evaluations.common import encode  # noqa: E402
 from modellib.evaluations.disentangling import nearest_truth, swap_pairs  # noqa: E402
 
@@ -30,10 +30,8 @@ def main() -> None:
         sys.exit(__doc__)
     path = Path(sys.argv[1]) / "checkpoints" / "last.pt"
     saved = checkpoints.load_run(path)
-    model = model_of(saved, path)
-    loaded = EXPERIMENTS[saved["script"]].load(
-        saved["options"], Path(saved["options"]["data_root"]), torch.device("cpu")
-    )
+    options, model = restored(saved, path)
+    loaded = EXPERIMENTS[saved["script"]].load(options, torch.device("cpu"))
     images, labels = loaded.sets["train"]
     factors = loaded.data.train.factors
     every_image = torch.cat([images for images, _ in loaded.sets.values()])

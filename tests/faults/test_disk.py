@@ -232,8 +232,8 @@ def test_a_run_does_not_go_on_with_other_images(tmp_path, unbroken, monkeypatch)
 # Two at once
 
 HOLDER = (
-    "import sys, time\nfrom custom_pkg.run_folder import RunFolder\n"
-    "with RunFolder('a/b', 0).open(overwrite=False):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    "import time\nfrom custom_pkg.options import RunOptions\nfrom custom_pkg.run_folder import RunFolder\n"
+    "with RunFolder('a/b', 0).open(RunOptions(desc='a/b')):\n    print('held', flush=True)\n    time.sleep(60)\n"
 )
 
 

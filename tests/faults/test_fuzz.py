@@ -122,7 +122,8 @@ def folder(tmp_path_factory):
         yield cwd
 
 
-CONFIG = json.dumps({"options": {"desc": "a", "lambda_kl": 0.1, "dims": [1, 2]}}).encode()
+SAVED = train_lagrangian.Options(desc="a", model="vib", lambda_kl=0.1, resume=True)
+CONFIG = json.dumps({"options": opt.to_dict(SAVED)}).encode()
 
 
 @fuzzed("config", content=changes_of(CONFIG) | JSON_VALUES.map(lambda value: json.dumps(value).encode())
@@ -131,8 +132,10 @@ def test_config(folder, content):
     run = RunFolder("a", 0)
     run.config.write_bytes(content)
     try:
-        assert isinstance(run.saved_options(), dict)
-        run.check({"desc": "a", "lambda_kl": 0.1}, resume=True, overwrite=False, free=())
+        saved = run.saved_options()
+        options = opt.from_dict(train_lagrangian.Options, saved)
+        assert opt.differences(options, saved) == {}
+        run.check(SAVED)
     except UserError as error:
         one_line(error)
         assert run.config.read_bytes() == content

@@ -14,6 +14,7 @@ import dataloader.digits
 from experiments import quantitative
 from experiments.experiment import Loaded
 from modellib import ib_lagrangian
+from train_lagrangian import Options
 
 
 def held() -> tuple[int, int]:
@@ -47,11 +48,7 @@ def megabytes(name: str) -> int:
 
 def test_memory_of_training_and_evaluating_at_published_sizes_is_bounded():
     """2,000 images of MNIST's size; tests/benchmarks/peak_memory.py measures whole scripts on whole data sets."""
-    options = {
-        "model": "vib", "emb_dim": 16, "enc_hidden_dims": (1024, 1024), "dec_hidden_dims": (), "rand_seed": 0,
-        "vib_softplus_scalar": -1.0, "nib_log_std": 1.0, "nib_log_std_trainable": True, "eval_batch_size": 2560,
-        "eval_attack_epsilons": (0.1,), "eval_odin_temperature": 1000.0, "eval_odin_epsilon": 0.0014,
-    }
+    options = Options(desc="x", model="vib", lambda_kl=0.01, eval_attack_epsilons=(0.1,))
     images, labels = torch.rand(2000, 784) * 2 - 1, torch.arange(2000) % 10
     sets = {"train": (images, labels), "test": (images, labels)}
     gc.collect()

@@ -1,0 +1,45 @@
+"""Imports go one way: scripts, experiments, modellib and dataloader, custom_pkg. No two files share a name."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+MAY_IMPORT = {  # of each other; reporting stands beside experiments, and the scripts may import all
+    "custom_pkg": set(),
+    "dataloader": {"custom_pkg"},
+    "modellib": {"custom_pkg"},
+    "experiments": {"custom_pkg", "dataloader", "modellib"},
+    "reporting": {"custom_pkg", "experiments", "modellib"},
+}
+SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
+
+
+def imported(path: Path) -> set[str]:
+    """The first names of all that a file imports, also where it does so within a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_those_below_it(package):
+    files = list((REPOSITORY / package).rglob("*.py"))
+    assert files
+    own = set(MAY_IMPORT) | SCRIPTS
+    wrong = {str(path): names for path in files if (names := imported(path) & own - {package} - MAY_IMPORT[package])}
+    assert wrong == {}
+
+
+def test_every_file_of_the_product_has_a_name_of_its_own():
+    packages = (REPOSITORY / package for package in MAY_IMPORT)
+    files = [*REPOSITORY.glob("*.py"), *(path for package in packages for path in package.rglob("*.py"))]
+    names = Counter(path.name for path in files)
+    assert [name for name, count in names.items() if count > 1 and name != "__init__.py"] == []

@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import dataloader
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.compute import exact_and_repeatable, pick_device
@@ -136,4 +135,4 @@ def write_merged(path: Path, results: dict) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main, user_errors=(dataloader.DatasetError,))
+    run_script(main)

@@ -46,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main, user_errors=(dataloader.DatasetError,))
+    run_script(main)

@@ -14,7 +14,6 @@ STORAGE/tensorboard/<desc>/seed<rand_seed>/. A run that was stopped goes on with
 from dataclasses import dataclass
 from pathlib import Path
 
-import dataloader
 from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.errors import run_script
@@ -52,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main, user_errors=(dataloader.DatasetError,))
+    run_script(main)

@@ -173,4 +173,4 @@ def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) ->
 
 
 if __name__ == "__main__":
-    run_script(main, user_errors=(dataloader.DatasetError,))
+    run_script(main)

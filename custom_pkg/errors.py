@@ -56,14 +56,11 @@ class StopRequest:
             raise KeyboardInterrupt
 
 
-def run_script(main: Callable[[], None], *, user_errors: tuple[type[Exception], ...] = ()) -> None:
-    """Run `main` and exit: 0 when done, 2 on wrong use, 1 on a failed run, 128 + signal on an interrupt.
-
-    user_errors: further exception types whose message is meant for the user (those of other packages).
-    """
+def run_script(main: Callable[[], None]) -> None:
+    """Run `main` and exit: 0 when done, 2 on wrong use, 1 on a failed run, 128 + signal on an interrupt."""
     try:
         main()
-    except (UserError, *user_errors) as error:
+    except UserError as error:
         sys.exit(fail(str(error), 2))
     except RunFailed as error:
         sys.exit(fail(str(error), 1))

@@ -14,10 +14,18 @@ MAX_JSON_BYTES = 16 * 2**20  # config.json and evaluations have a few kB
 
 
 def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) -> None:
+    """As `replace_file`, but raises DiskFailed."""
+    try:
+        replace_file(path, content, keep=keep)
+    except OSError as error:
+        raise _failed(path, error) from None
+
+
+def replace_file(path: Path, content: bytes, *, keep: Path | None = None) -> None:
     """Write to a temporary file beside `path`, flush it to disk, and rename: a kill leaves the old file.
 
     keep: another name for the old file, which it gets once the new one is on disk.
-    Raises DiskFailed when that cannot be done, with the old file intact.
+    Raises OSError when that cannot be done, with the old file intact.
     """
     temporary = _temporary(path)
     try:
@@ -29,8 +37,6 @@ def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) ->
             link_atomically(path, keep)
         os.replace(temporary, path)
         sync(path.parent)
-    except OSError as error:
-        raise _failed(path, error) from None
     finally:
         _remove(temporary)
 
@@ -53,7 +59,7 @@ def link_atomically(source: Path, path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed process left half-written. Only the holder of the run's lock may call this."""
+    """Remove what a killed process left half-written. Only the holder of the folder's lock may call this."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 

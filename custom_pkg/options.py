@@ -119,8 +119,9 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     if unknown:
         raise UserError(_unknown_option(unknown[0], [f"--{field.name}" for field in fields(cls)]))
     given = vars(given)
-    if missing := _missing(cls, given):
-        raise UserError(f"{missing} must be given (--help lists all options)")
+    missing = [f"--{field.name}" for field in fields(cls) if field.default is MISSING and field.name not in given]
+    if missing:
+        raise UserError(f"{', '.join(missing)} must be given (--help lists all options)")
     options = cls(**given)
     for field in fields(cls):
         for other, values in field.metadata["only_with"].items():
@@ -138,20 +139,9 @@ def to_dict(options) -> dict:
 def from_dict(cls, saved: dict):
     """The options that `to_dict` gave, as a `cls`; those that are newer than what was saved have their defaults.
 
-    Raises UserError for options that `cls` does not have or that lack, and for values that it does not allow.
+    Raises UserError, as `parse` does, for options that `cls` does not have or that lack, and for impossible values.
     """
-    known, given = {field.name: field for field in fields(cls)}, {}
-    for name, value in saved.items():
-        if name not in known:
-            raise UserError(f"--{shown(str(name))} is no option")
-        kind = _kind(cls, known[name])
-        try:
-            given[name] = _checked(known[name], _of_kind(kind, value))
-        except (TypeError, OverflowError):
-            raise UserError(f"--{name}={shown(str(value))}: {_expected(kind)} expected") from None
-    if missing := _missing(cls, given):
-        raise UserError(f"{missing} is missing")
-    return cls(**given)
+    return parse(cls, [f"--{name}={_written(value)}" for name, value in saved.items()])
 
 
 def differences(options, saved: dict) -> dict[str, tuple]:
@@ -170,11 +160,6 @@ def differences(options, saved: dict) -> dict[str, tuple]:
 def _plain(values: dict) -> dict:
     """As JSON takes them: tuples become lists."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _missing(cls, given: dict) -> str:
-    """The options without a default that are not given."""
-    return ", ".join(f"--{field.name}" for field in fields(cls) if field.default is MISSING and field.name not in given)
 
 
 def _inherited_from_afar(cls, name: str) -> int:
@@ -224,15 +209,6 @@ def _read(kind, text: str):
     if kind in (int, float) and "_" in text:  # Python reads 1_0 as ten
         raise ValueError
     return kind(text)
-
-
-def _of_kind(kind, value):
-    """A saved value as the field has it. Raises TypeError."""
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_of_kind(typing.get_args(kind)[0], element) for element in value)
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise TypeError
-    return kind(value)
 
 
 def _checked(field, value):

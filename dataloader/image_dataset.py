@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from custom_pkg.errors import UserError
 from dataloader.factors import Factors
 
 
-class DatasetError(Exception):
+class DatasetError(UserError):
     """A data set cannot be had. The message says what is wrong, where, and how to mend it."""
 
 

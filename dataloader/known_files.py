@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from custom_pkg.files import replace_file
 from dataloader.image_dataset import DatasetError
-from dataloader.raw_files import UNFINISHED, locked, put, remove_unfinished, sha256_of
+from dataloader.raw_files import UNFINISHED, locked, remove_unfinished, sha256_of
 from dataloader.ways import gz_files_in
 
 
@@ -80,7 +81,7 @@ class KnownFiles:
                 try:
                     for name, data in way.fetch(wanted, Path(scratch)):
                         if hashlib.sha256(data).hexdigest() == self.sha256[name]:
-                            put(folder / name, data)
+                            replace_file(folder / name, data)
                             origins[name] = way.name
                         else:
                             reasons.append(f"{name} has the wrong SHA-256")

@@ -1,18 +1,16 @@
-"""Files that are whole or absent: hashes, atomic writes and a lock between processes."""
+"""The files of a data set: hashes, unpacking, and a folder that one process fills."""
 
 import gzip
 import hashlib
-import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from custom_pkg.files import lock
+from custom_pkg.files import lock, remove_temporaries
 
-# Everything unfinished carries this prefix, so that what a killed run left behind can be told from data.
+# Of folders with unfinished downloads, so that what a killed run left behind can be told from data.
 UNFINISHED = ".unfinished-"
 
 
@@ -21,27 +19,13 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def put(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the whole new one, even after a crash."""
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would shut out others who share the folder
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed runs left in `folder`. Only the holder of the folder's lock may call this."""
+    remove_temporaries(folder)
     for path in folder.glob(UNFINISHED + "*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        else:
+        else:  # a file that older versions wrote
             path.unlink(missing_ok=True)
 
 

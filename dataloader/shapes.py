@@ -14,10 +14,11 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
+from custom_pkg.files import replace_file
 from dataloader.factored import split_by_style
 from dataloader.factors import Factors
 from dataloader.image_dataset import DatasetError, ImageDataset
-from dataloader.raw_files import UNFINISHED, locked, put, remove_unfinished, sha256_of
+from dataloader.raw_files import UNFINISHED, locked, remove_unfinished, sha256_of
 from dataloader.shapes_rendered import SIDE, render
 from dataloader.ways import download
 
@@ -185,7 +186,7 @@ def _fetch(path: Path, values: np.ndarray, report: Callable[[str], None]) -> str
                 downloaded = Path(scratch) / ARCHIVE
                 download(URL, downloaded)
                 read_archive(downloaded, FACTORS, values)  # a web page in its place must not stay in the folder
-                put(path, downloaded.read_bytes())
+                replace_file(path, downloaded.read_bytes())
     except (DatasetError, OSError, ValueError) as error:
         raise _Unavailable(
             f"shapes: {path} is not there and could not be downloaded.\n"

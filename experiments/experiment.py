@@ -27,7 +27,7 @@ class Loaded(NamedTuple):
 class Experiment:
     """One script's.
 
-    load: (options, device) -> Loaded. Raises DatasetError and UserError.
+    load: (options, device) -> Loaded. Raises UserError.
     build: (data.record(), options) -> the model that is evaluated and its freshly initialised networks.
     evaluate: (model, loaded, *, options, metrics, splits) -> {"train": {...}, "test": {...}, ...}.
     metrics: the families that `evaluate` knows.

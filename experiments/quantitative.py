@@ -19,7 +19,7 @@ from modellib.networks import FixedStdEncoder
 
 
 def load(options: EvaluationOptions, device: torch.device) -> Loaded:
-    """The data set of a run's options, flat, and what lies outside of it. Raises DatasetError and UserError."""
+    """The data set of a run's options, flat, and what lies outside of it. Raises UserError."""
     data_root = Path(options.data_root)
     data = dataloader.load(options.dataset, data_root)
     sets = {

@@ -24,7 +24,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     """Check the options against the machine and the disk, load the data, and hold the run's folder for the training.
 
     script: the training script's name, without .py. Nothing is written before all checks have passed. A finished run
-    that is resumed shows its table, and the script ends. Raises UserError, DatasetError and RunFailed.
+    that is resumed shows its table, and the script ends. Raises UserError and RunFailed.
     """
     if isinstance(options, DisenIBOptions) and options.compile:
         check_compiler()

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
-from dataloader import DatasetError, fashion_mnist, mnist, raw_files
+from custom_pkg import files
+from dataloader import DatasetError, fashion_mnist, known_files, mnist, raw_files
 from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way
 from dataloader.ways import gz_files_from, gz_files_in
 
@@ -191,9 +192,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     def disk_full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(raw_files.os, "fsync", disk_full)
+    monkeypatch.setattr(files.os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        raw_files.put(tmp_path / "file", b"new")
+        files.replace_file(tmp_path / "file", b"new")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
@@ -220,7 +221,7 @@ def test_intact_files_are_loaded_from_a_folder_that_cannot_be_written(tmp_path, 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    monkeypatch.setattr(raw_files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(known_files, "replace_file", refused)
     tiny(never=never).load(tmp_path, print)
     assert not (filled / ".lock").exists()
 

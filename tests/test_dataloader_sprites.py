@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataloader import DatasetError, raw_files, sprites, sprites_rendered
+from dataloader import DatasetError, known_files, raw_files, sprites, sprites_rendered
 
 NAMES = [f"instance[{character}]-{weapon}.png" for character in range(8) for weapon in ("bow", "spear")]
 # The frames as (first row of cells, column, weapon), written out from the layout of the sheets.
@@ -255,7 +255,7 @@ def refuse_writing(monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    monkeypatch.setattr(raw_files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(known_files, "replace_file", refused)
 
 
 def test_a_complete_folder_that_cannot_be_written_works(filled, offline, monkeypatch):

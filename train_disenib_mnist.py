@@ -17,16 +17,12 @@ from pathlib import Path
 from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.errors import run_script
-from custom_pkg.options import not_negative, option, with_default
+from custom_pkg.options import between, not_negative, option, with_default
 from experiments.disenib_loop import train_disenib
 from experiments.option_groups import DisentanglingOptions
 from experiments.start import started
 from modellib.conv_networks import build_discriminator
 from modellib.disenib import unclustered
-
-
-def accuracy_complaint(accuracy: float) -> str | None:
-    return None if 0 <= accuracy <= 1 else "must be from 0 to 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +34,7 @@ class Options(DisentanglingOptions):
     )
     disc_thr: int = option(1000, group="objective", check=not_negative, help="step from which it counts")
     disc_limit_acc: float = option(
-        0.8, group="objective", check=accuracy_complaint, help="accuracy from which the discriminator waits"
+        0.8, group="objective", check=between(0, 1), help="accuracy from which the discriminator waits"
     )
     n_times_est: int = with_default(DisentanglingOptions, "n_times_est", 1)
 

@@ -7,7 +7,7 @@ import torch
 
 from custom_pkg.errors import RunFailed, UserError, first_line
 from custom_pkg.files import link_atomically, write_atomically
-from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite
+from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite, tensors
 from custom_pkg.options import RunOptions, differences, shown
 from custom_pkg.run_folder import RunFolder
 
@@ -73,6 +73,8 @@ def load_run(path: Path) -> dict:
     counts = [saved["position"].get("epoch"), saved["position"].get("step"), *saved["logs"].values()]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise UserError(f"{path} does not know how far the run and its logs were: use another one")
+    if next(tensors({name: saved[name] for name in PARTS if name != "state"}), None):
+        raise UserError(f"{path} has a tensor in the place of an option or a count: use another one")
     if isinstance(progress := saved["state"].get("progress"), dict):
         progress.setdefault("step", saved["position"]["step"])  # runs of Lagrangian models once had it only there
     return saved

@@ -36,7 +36,7 @@ def check_archive(content: bytes) -> None:
 
 def check_tensors(state) -> None:
     """Raise ValueError for tensors that claim to be larger than what is stored of them, or are not finite."""
-    for name, tensor in _tensors(state):
+    for name, tensor in tensors(state):
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ValueError(f"{shown(name)} is larger than its values")
     not_finite = first_not_finite(state)
@@ -46,11 +46,11 @@ def check_tensors(state) -> None:
 
 def first_not_finite(state) -> str | None:
     """The name of the first floating-point tensor that holds an infinity or a NaN."""
-    floats = ((name, tensor) for name, tensor in _tensors(state) if tensor.is_floating_point())
+    floats = ((name, tensor) for name, tensor in tensors(state) if tensor.is_floating_point())
     return next((name for name, tensor in floats if not tensor.isfinite().all()), None)
 
 
-def _tensors(state) -> Iterator[tuple[str, torch.Tensor]]:
+def tensors(state) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of all that a state holds. Each container is looked into once, however often it occurs."""
     seen, waiting = set(), deque([("", state)])
     while waiting:

@@ -18,6 +18,7 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import partial
 
 from custom_pkg.errors import UserError
 
@@ -27,12 +28,7 @@ Check = Callable[[typing.Any], str | None]  # the complaint about a value, or No
 
 
 def option(
-    default=MISSING,
-    *,
-    group: str,
-    help: str,
-    choices: tuple[str, ...] | None = None,
-    check: Check | None = None,
+    default=MISSING, *, group: str, help: str, choices: tuple[str, ...] | None = None, check: Check | None = None,
     only_with: dict[str, tuple[str, ...]] | None = None,
 ):
     """A dataclass field that is an option of the command line. Without a default it must be given.
@@ -57,9 +53,11 @@ def not_negative(value) -> str | None:
     return None if value >= 0 else "must be 0 or greater"
 
 
-def size(value) -> str | None:
-    """For widths and counts of images, which memory has to hold."""
-    return None if 0 < value <= 100_000 else "must be from 1 to 100000"
+def between(low: float, high: float) -> Check:
+    return lambda value: None if low <= value <= high else f"must be from {low} to {high}"
+
+
+size = between(1, 100_000)  # for widths and counts of images, which memory has to hold
 
 
 def desc_complaint(desc: str) -> str | None:
@@ -109,7 +107,8 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     Raises UserError on unknown, missing, ill-typed, impossible or inapplicable options. `--help` prints and exits.
     """
     parser = _Parser(
-        usage="%(prog)s --option=value ...", description=description, allow_abbrev=False, formatter_class=_HelpFormatter
+        usage="%(prog)s --option=value ...", description=description, allow_abbrev=False,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=40, width=110),
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in sorted(fields(cls), key=lambda field: _inherited_from_afar(cls, field.name)):
@@ -149,11 +148,11 @@ def differences(options, saved: dict) -> dict[str, tuple]:
 
     Options that are newer than what was saved had their defaults.
     """
-    default = {field.name: field.default for field in fields(options) if field.default is not MISSING}
-    before = _plain(default) | saved
+    before = _plain({field.name: field.default for field in fields(options) if field.default is not MISSING}) | saved
+    now = to_dict(options)
     return {
-        name: (before.get(name), value) for name, value in to_dict(options).items()
-        if name not in FREE_AT_RESUME and before.get(name) != value
+        name: (before.get(name), now.get(name)) for name in now | before
+        if name not in (*FREE_AT_RESUME, *ONCE) and (name not in now or before.get(name) != now[name])
     }
 
 
@@ -249,11 +248,6 @@ def _unknown_option(argument: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "--help lists all options"
     return f"unknown option {name} ({hint})"
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=40, width=110)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -72,7 +72,7 @@ class RunFolder:
             )
         if options.resume:
             different = [
-                f"--{name} was {shown(str(before))}, now {shown(str(now))}"
+                f"--{shown(name)} was {shown(str(before))}, now {shown(str(now))}"
                 for name, (before, now) in differences(options, self.saved_options()).items()
             ]
             if different:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import image, scalar, text
 from torch import Tensor
@@ -53,18 +54,20 @@ class RunLog:
     def scalars(self, values: dict[str, float], *, epoch: int, step: int) -> None:
         """Log values under names like `train/loss_dec`, at this step, to metrics.jsonl and TensorBoard."""
         _write(self._metrics, (json.dumps({"epoch": epoch, "step": step, **values}) + "\n").encode())
-        now = time.time()
-        events = (Event(wall_time=now, step=step, summary=scalar(name, value)) for name, value in values.items())
-        _write(self._events, b"".join(map(_record, events)))
+        self._add(step, *(scalar(name, value) for name, value in values.items()))
 
     def text(self, name: str, content: str) -> None:
         """Put a text (markdown) into TensorBoard."""
-        _write(self._events, _record(Event(wall_time=time.time(), step=0, summary=text(name, content))))
+        self._add(0, text(name, content))
 
     def picture(self, name: str, pixels: np.ndarray, *, step: int) -> None:
         """Put a picture (H, W, 3) uint8 into TensorBoard."""
-        summary = image(name, pixels, dataformats="HWC")
-        _write(self._events, _record(Event(wall_time=time.time(), step=step, summary=summary)))
+        self._add(step, image(name, pixels, dataformats="HWC"))
+
+    def _add(self, step: int, *summaries: Summary) -> None:
+        now = time.time()
+        events = (Event(wall_time=now, step=step, summary=summary) for summary in summaries)
+        _write(self._events, b"".join(map(_record, events)))
 
     def lengths(self) -> dict[str, int]:
         """Flush everything to disk; the length in bytes of each scalar file."""

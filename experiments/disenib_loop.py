@@ -31,13 +31,8 @@ class DisenIBProgress(Progress):
 
 
 def train_disenib(
-    options: DisenIBOptions,
-    start: Start,
-    loaded: Loaded,
-    *,
-    cluster: Callable[[Tensor, float], Tensor],
-    discriminator: nn.Module | None = None,
-    with_pictures: bool = False,
+    options: DisenIBOptions, start: Start, loaded: Loaded, *, cluster: Callable[[Tensor, float], Tensor],
+    discriminator: nn.Module | None = None, with_pictures: bool = False,
 ) -> None:
     """Train to the end, from wherever the run stands, and evaluate.
 
@@ -53,13 +48,9 @@ def train_disenib(
         network.to(device)
         if options.compile:
             network.compile()
-    trained = {
-        "main": networks.main_parameters(), "est": networks.density_estimator.parameters(),
-        **{name: judge.parameters() for name, judge in judges.items()},
-    }
-    optimizers = {
-        f"{name}_optimizer": adam(parameters, options.learning_rate) for name, parameters in trained.items()
-    }
+    trained = {"main": networks.main_parameters(), "est": networks.density_estimator.parameters()}
+    trained |= {name: judge.parameters() for name, judge in judges.items()}
+    optimizers = {f"{name}_optimizer": adam(each, options.learning_rate) for name, each in trained.items()}
     main_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "main batches"), device)
     est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
     main_stream, est_stream = main_batches.endless(), est_batches.endless()

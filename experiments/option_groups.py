@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from custom_pkg.options import RunOptions, not_negative, option, positive, size, with_default
+from custom_pkg.options import RunOptions, between, not_negative, option, positive, size, with_default
 from modellib.evaluations.protocol import NOISES
 
 OUTSIDE = (*NOISES, "mnist", "fashion_mnist")
@@ -10,10 +10,6 @@ OUTSIDE = (*NOISES, "mnist", "fashion_mnist")
 
 def temperature_complaint(temperature: float) -> str | None:
     return None if temperature >= 1e-3 else "must be 0.001 or greater"
-
-
-def share_complaint(share: float) -> str | None:
-    return None if 0 <= share <= 0.5 else "must be from 0 to 0.5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +88,6 @@ class FactoredOptions(DisentanglingOptions):
         help="files: the original images; rendered: drawn by this project; auto: files where they can be had",
     )
     holdout: float = option(
-        0.1, group="data", check=share_complaint,
+        0.1, group="data", check=between(0, 0.5),
         help="share of the style combinations that training never sees; 0 is the published protocol",
     )

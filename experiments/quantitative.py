@@ -71,11 +71,7 @@ def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.N
 
 
 def evaluate_published(
-    model: Model,
-    loaded: Loaded,
-    *,
-    options: EvaluationOptions,
-    metrics: Sequence[str] = METRICS,
+    model: Model, loaded: Loaded, *, options: EvaluationOptions, metrics: Sequence[str] = METRICS,
     splits: Sequence[str] = SPLITS,
 ) -> dict[str, dict]:
     """The published protocol with the evaluation settings and the seed of a run's `options`."""

@@ -66,11 +66,7 @@ def model(data: dict, options: DisentanglingOptions) -> tuple[Model, disenib.Net
 
 
 def evaluate(
-    model: Model,
-    loaded: Loaded,
-    *,
-    options: DisentanglingOptions,
-    metrics: Sequence[str] = METRICS,
+    model: Model, loaded: Loaded, *, options: DisentanglingOptions, metrics: Sequence[str] = METRICS,
     splits: Sequence[str] = protocol.SPLITS,
 ) -> dict[str, dict]:
     """All numbers of a run on the training set, and on what training never saw, where there is such a set."""

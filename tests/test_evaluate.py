@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import assert_refused, contents, execute, run_of, train
+from conftest import assert_refused, assert_same_end, contents, execute, run_of, train
 
 from custom_pkg import checkpoints
 
@@ -77,6 +77,40 @@ def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy):
     evaluate(copy, f"--checkpoint={run_of(copy, 'c').last}", "--metrics=accuracy")
     after = contents(run_of(copy).path)
     assert {name: after[name] for name in before} == before
+
+
+def as_before(cwd) -> None:
+    """Turn the finished run into one of an older code: before an option, and before the step was a part of progress."""
+    run = run_of(cwd)
+    for path in (run.last, run.previous):
+        saved = torch.load(path, weights_only=True)
+        del saved["options"]["eval_odin_epsilon"]
+        saved["state"]["losses"]["step"] = saved["state"]["progress"].pop("step")
+        torch.save(saved, path)
+    config = json.loads((run.path / "config.json").read_text())
+    del config["options"]["eval_odin_epsilon"]
+    (run.path / "config.json").write_text(json.dumps(config))
+
+
+def test_a_checkpoint_older_than_an_option_is_evaluated_at_its_default(copy):
+    as_before(copy)
+    assert evaluate(copy).status == 0
+    assert written(copy, "evaluation-last.json") == written(copy, "evaluation.json")
+
+
+def test_a_run_older_than_an_option_goes_on_at_its_default_alone(copy, finished):
+    as_before(copy)
+    (run_of(copy).path / "evaluation.json").unlink()
+    run_of(copy).last.write_bytes(run_of(copy).previous.read_bytes())
+    assert_refused(train(copy, "--resume", "--eval_odin_epsilon=0.1"), "--eval_odin_epsilon was 0.0014, now 0.1")
+    assert train(copy, "--resume").status == 0
+    assert_same_end(copy, finished)
+
+
+def test_an_option_that_the_code_does_not_know_is_named(copy):
+    saved = torch.load(run_of(copy).last, weights_only=True)
+    torch.save({**saved, "options": {**saved["options"], "temperature": 2.0}}, run_of(copy).last)
+    assert_refused(evaluate(copy), "last.pt", "--temperature", "use the code that wrote it")
 
 
 @pytest.mark.parametrize("flags, words", [

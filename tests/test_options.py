@@ -53,6 +53,7 @@ def test_options_newer_than_what_was_saved_have_their_defaults_and_are_no_differ
     assert restored == parse("--number=2")
     assert opt.differences(restored, saved) == {}
     assert opt.differences(parse("--count=4"), saved) == {"count": (3, 4), "number": (2.0, 0.5)}
+    assert opt.differences(restored, {**saved, "speed": 2}) == {"speed": (2, None)}
 
 
 @pytest.mark.parametrize("change, words", [

@@ -127,6 +127,9 @@ def hostile_checkpoints(content: bytes, saved: dict):
     yield "a script elsewhere", replaced(saved, "script", by="../../x")
     yield "a desc elsewhere", replaced(saved, "options", "desc", by="../../x\ny")
     yield "no options", replaced(saved, "options", by={})
+    yield "an option that is unknown", replaced(saved, "options", "help", by=True)
+    yield "tensors for options", replaced(saved, "options", "enc_hidden_dims", by=[torch.ones(2)])
+    yield "a tensor for data", replaced(saved, "data", "sha256", by=torch.ones(2))
     yield "logs of negative length", replaced(saved, "logs", by={"metrics.jsonl": -5})
     yield "logs of no length", replaced(saved, "logs", by={"metrics.jsonl": "x"})
     yield "a position that is none", replaced(saved, "position", by={"step": "x"})
@@ -163,7 +166,7 @@ def test_hostile_checkpoints_are_refused_in_one_line_and_change_nothing(source, 
         assert contents(tmp_path) == before, name
         assert not list(tmp_path.rglob("proof")), name
         shutil.rmtree(cwd)
-    assert number == 29
+    assert number == 32
 
 
 def test_a_checkpoint_whose_optimiser_batches_or_counters_do_not_fit_is_refused(source, tmp_path):

@@ -184,7 +184,7 @@ class Search:
             seen.append(torch.stack((right, -margin(logits, label).mean(0))))
         accuracy, left = seen[0] if len(seen) == 1 else torch.cat(seen, 1)
         better = (accuracy < self.best_accuracy) | ((accuracy == self.best_accuracy) & (left < self.best_margin))
-        self.best = torch.where(_as(better, images), images, self.best)
+        _overwrite(self.best, better, images)
         self.best_accuracy = torch.where(better, accuracy, self.best_accuracy)
         self.best_margin = torch.where(better, left, self.best_margin)
         if loss is None:
@@ -200,7 +200,7 @@ class Search:
         if (noise := self.noise(self.target.n_judging_draws)) is not None:
             accuracy = self.target.accuracy(self.best, self.labels, noise)
         better = accuracy < self.accuracy[self.rows]
-        self.found[self.rows] = torch.where(_as(better, self.best), self.best, self.found[self.rows])
+        self.found[self.rows[better]] = self.best[better]
         self.accuracy[self.rows] = torch.where(better, accuracy, self.accuracy[self.rows])
         stays = self.accuracy[self.rows] > 0
         if bool(stays.all()):
@@ -213,6 +213,15 @@ class Search:
 def _as(per_image: Tensor, images: Tensor) -> Tensor:
     """(B,) -> (B, 1, ...), to be broadcast over images."""
     return per_image.reshape(-1, *(1,) * (images.ndim - 1))
+
+
+def _overwrite(images: Tensor, where: Tensor, new: Tensor) -> None:
+    """In place; where (B,)."""
+    if images.device.type == "cpu":  # the fewer the faster
+        rows = where.nonzero().squeeze(1)
+        images[rows] = new[rows]
+    else:  # no waiting for the device
+        torch.where(_as(where, new), new, images, out=images)
 
 
 def fgsm(search: Search, *, loss: Loss) -> None:
@@ -259,7 +268,7 @@ def checkpoints(steps: int) -> list[int]:
 def _climb(search: Search, loss: Loss, steps: int, *extra: Tensor, momentum: float = 0.75, rho: float = 0.75) -> None:
     previous = image = search.random_start()
     value, gradient = search.look(image, loss, *extra)
-    best, best_value, best_gradient = image, value, gradient
+    best, best_value, best_gradient = image.clone(), value, gradient.clone()
     step = _as(torch.full_like(value, 2 * search.epsilon), image)
     rises, best_before, halved, since = torch.zeros_like(value), value, torch.zeros_like(value, dtype=torch.bool), 0
     turns = checkpoints(steps)
@@ -272,9 +281,8 @@ def _climb(search: Search, loss: Loss, steps: int, *extra: Tensor, momentum: flo
         value, gradient = search.look(image, loss, *extra)
         rises += value > before
         better = value > best_value
-        best, best_gradient = (
-            torch.where(_as(better, image), now, then) for now, then in ((image, best), (gradient, best_gradient))
-        )
+        _overwrite(best, better, image)
+        _overwrite(best_gradient, better, gradient)
         best_value = torch.where(better, value, best_value)
         if k in turns:  # a step too large: too few rises, or none above the best since the last checkpoint
             halved = (rises < rho * (k - since)) | (~halved & (best_value == best_before))

@@ -61,9 +61,9 @@ def test_the_worst_case_of_a_linear_model_is_exact():
             seen.append(look)
             yield look
 
-    result = evaluate(target, images, labels, epsilons=(0.15, 0.0, 0.05), progress=counting)
+    result = evaluate(target, images, labels, epsilons=(0.15, 0.0), progress=counting)
     exact = {}
-    for epsilon in (0.0, 0.05, 0.15):
+    for epsilon in (0.0, 0.15):
         robust = (margins[20:] - epsilon * differences[20:].abs().sum(2) >= 0).all(1)
         exact[str(epsilon)] = float(robust.double().sum() / 200)
     assert result["worst_case"] == pytest.approx(exact)

@@ -24,7 +24,10 @@ Loss = Callable[..., Tensor]  # logits (S, B, K) of S draws, labels (B,), … ->
 
 @dataclass(frozen=True)
 class Target:
-    """The model under attack; of a sampled code the attacks see the mean over draws of loss and gradient."""
+    """The model under attack; of a sampled code the attacks see the mean over draws of loss and gradient.
+
+    Generators live on the device of the images.
+    """
 
     encoder: Encoder
     decoder: Decoder
@@ -40,9 +43,8 @@ class Target:
             return None
         with torch.no_grad():
             shape = self.encoder(images[:1])[0].shape[1:]
-        return torch.randn(
-            (n_draws, len(images), *shape), generator=generator, device=images.device, dtype=images.dtype
-        )
+        shape = n_draws, len(images), *shape
+        return torch.randn(shape, generator=generator, device=images.device, dtype=images.dtype)
 
     def logits(self, images: Tensor, noise: Tensor | None) -> Tensor:
         """images (B, ...), noise (S, B, D) -> (S, B, K); S = 1 for the mean code. The encoder runs once."""
@@ -62,14 +64,13 @@ class Target:
             .to(images.dtype).mean(0)
             for part in self.parts(len(images))
         ]
-        return torch.cat(shares) if shares else images.new_empty(0)
+        return torch.cat(shares)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """It saturates: where the logits lie far apart its gradient is 0 in float32."""
-    return F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none").unflatten(
-        0, logits.shape[:2]
-    )
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
+    return losses.unflatten(0, logits.shape[:2])
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -129,11 +130,8 @@ class Search:
     def _attack(self, rows: Tensor) -> None:
         self.rows, self.images, self.labels = rows, self.all_images[rows], self.all_labels[rows]
         self.low, self.high = (self.images - self.epsilon).clamp_(min=-1), (self.images + self.epsilon).clamp_(max=1)
-        self._forget()
-
-    def _forget(self) -> None:
         self.best = self.images.clone()
-        self.best_accuracy, self.best_margin = self.images.new_full((2, len(self.rows)), math.inf)
+        self.best_accuracy, self.best_margin = self.images.new_full((2, len(rows)), math.inf)
 
     def starts(self, n: int) -> Iterator[int]:
         """0, 1, …, n − 1, as long as an image stands; the best of each start is judged after it."""
@@ -148,9 +146,8 @@ class Search:
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform random numbers in [0, 1) for every image still attacked: (B, *shape)."""
-        numbers = torch.rand(
-            (len(self.all_images), *shape), generator=self.generator, device=self.images.device, dtype=self.images.dtype
-        )
+        all_images, shape = self.all_images, (len(self.all_images), *shape)
+        numbers = torch.rand(shape, generator=self.generator, device=all_images.device, dtype=all_images.dtype)
         return numbers[self.rows]
 
     def random_start(self) -> Tensor:
@@ -182,7 +179,7 @@ class Search:
             logits = logits.detach()
             right = (logits.argmax(2) == label).to(images.dtype).mean(0)
             seen.append(torch.stack((right, -margin(logits, label).mean(0))))
-        accuracy, left = seen[0] if len(seen) == 1 else torch.cat(seen, 1)
+        accuracy, left = torch.cat(seen, 1)
         better = (accuracy < self.best_accuracy) | ((accuracy == self.best_accuracy) & (left < self.best_margin))
         _overwrite(self.best, better, images)
         self.best_accuracy = torch.where(better, accuracy, self.best_accuracy)
@@ -203,10 +200,7 @@ class Search:
         self.found[self.rows[better]] = self.best[better]
         self.accuracy[self.rows] = torch.where(better, accuracy, self.accuracy[self.rows])
         stays = self.accuracy[self.rows] > 0
-        if bool(stays.all()):
-            self._forget()
-        else:
-            self._attack(self.rows[stays])
+        self._attack(self.rows[stays])
         return stays
 
 

@@ -66,9 +66,9 @@ def robustness(
             raise ValueError(f"the state to go on from is of {values.shape[-1]} images, not of {len(images)}")
 
     def found(of: Sequence[str], epsilon: float, among: Sequence[float]) -> Tensor:
-        """Candidates (M, 2, N) within the ball: the clean images, then what these attacks found up to now."""
-        keys = (f"{name} {smaller}" for smaller in among if smaller <= epsilon for name in of)
-        return torch.stack((clean, *(state[key].to(clean) for key in keys if key in state)))
+        """Candidates (M, 2, N) within the ball: what these attacks found, the last first; the clean images."""
+        keys = [f"{name} {smaller}" for smaller in among if smaller <= epsilon for name in of]
+        return torch.stack((*(state[key].to(clean) for key in reversed(keys) if key in state), clean))
 
     def robust(of: Sequence[str], epsilon: float, among: Sequence[float] = epsilons) -> tuple[float, float]:
         """Robust accuracy and its standard error. The lowest up to this epsilon: the smaller balls lie within it."""
@@ -88,6 +88,8 @@ def robustness(
         if (key := f"{name} {epsilon}") not in state:
             among = curve_epsilons if name == "curve" else epsilons
             standing = found([name] if attack.alone else names, epsilon, among)[:, 0].amin(0) > 0
+            if attack.alone and target.code != "mean":  # right in no draw so far, maybe in one of those that count
+                standing = torch.ones_like(standing)
             keywords = {"others": transfer_images[epsilon]} if name == "transfer" else {}
             looked = 0
 

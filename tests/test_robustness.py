@@ -4,9 +4,9 @@ from functools import partial
 
 import pytest
 import torch
-from custom_pkg.randomness import generator
 from torch import nn
 
+from custom_pkg.compute import generator
 from modellib.evaluations.attacks import ATTACKS, Target, square
 from modellib.evaluations.robustness import robustness
 

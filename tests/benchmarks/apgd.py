@@ -14,11 +14,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch  # noqa: E402
-from custom_pkg.device import keep_freed_memory  # noqa: E402
 from disenib_update import timed  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.profiler import profile  # noqa: E402
 
+from custom_pkg.compute import keep_freed_memory  # noqa: E402
 from modellib.evaluations.attacks import Attack, Target, adversarial, apgd, cross_entropy, dlr  # noqa: E402
 from modellib.networks import FixedStdEncoder, initialise_xavier, mlp  # noqa: E402
 

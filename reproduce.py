@@ -26,7 +26,6 @@ from custom_pkg.run_folder import STORAGE
 from reporting import grid
 from reporting.collect import DATASETS
 from reporting.grid import NAMES, QUICK_LABEL
-from reporting.report import report
 from reporting.runner import Ends, ending, log_of, run_all
 
 
@@ -98,6 +97,8 @@ def runs_of(options: Options) -> list[grid.Run]:
 
 
 def show_report(options: Options) -> None:
+    from reporting.report import report  # with matplotlib, which a command that is refused shall not wait for
+
     if options.quick:
         print(report(STORAGE / "experiments" / "quick", STORAGE / "report-quick", label=QUICK_LABEL))
     else:

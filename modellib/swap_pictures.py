@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from modellib.evaluations.disentangling import Reconstruct, reconstructions
 
@@ -14,6 +13,8 @@ def swap_grid(reconstructor: Reconstruct, style: Tensor, images: Tensor, labels:
 
     style (n, D): the originals' mean style codes. labels (n,).
     """
+    from torchvision.utils import make_grid  # a second, for pictures alone
+
     n = len(images)
     combined = reconstructions(reconstructor, style.repeat_interleave(n, 0), labels.repeat(n), batch_size=512)
     originals = images.cpu()
@@ -32,6 +33,8 @@ def swap_grid(reconstructor: Reconstruct, style: Tensor, images: Tensor, labels:
 
 def interpolation(reconstructor: Reconstruct, styles: Tensor, n_classes: int, n_steps: int) -> Tensor:
     """A row for every class, all on the same straight way from the style code styles[0] to styles[1], (2, D)."""
+    from torchvision.utils import make_grid
+
     share = torch.linspace(0, 1, n_steps, device=styles.device)[:, None]
     way = styles[0] + share * (styles[1] - styles[0])  # (n_steps, D)
     labels = torch.arange(n_classes, device=styles.device).repeat_interleave(n_steps)

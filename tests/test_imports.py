@@ -1,6 +1,8 @@
 """Imports go one way: scripts, experiments, modellib and dataloader, custom_pkg. No two files share a name."""
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -43,3 +45,16 @@ def test_every_file_of_the_product_has_a_name_of_its_own():
     files = [*REPOSITORY.glob("*.py"), *(path for package in packages for path in package.rglob("*.py"))]
     names = Counter(path.name for path in files)
     assert [name for name, count in names.items() if count > 1 and name != "__init__.py"] == []
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_help_imports_nothing_that_only_a_run_needs(script):
+    asked = (
+        f"import runpy, sys; sys.argv = ['{script}.py', '--help']\n"
+        f"try: runpy.run_path('{script}.py', run_name='__main__')\n"
+        "except SystemExit: print('imported', *sys.modules, file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    modules = answer.stderr.split()
+    assert modules[0] == "imported", answer.stderr
+    assert {"torchvision", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set(modules) == set()

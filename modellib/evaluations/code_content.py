@@ -3,11 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 
@@ -19,6 +14,13 @@ def readable(
     Returns {name}_accuracy of a logistic regression; {name}_knn_accuracy of the 5 nearest neighbours, with `knn`;
     {name}_chance, the share of the commonest test target. Codes are scaled to variance 1 first.
     """
+    # Here, for they take a second, and a command that evaluates nothing shall not wait for them.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     code, target, test_code, test_target = (part.cpu().numpy() for part in (code, target, test_code, test_target))
     classifiers = {"accuracy": LogisticRegression(max_iter=200)}
     if knn:

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
 from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, evaluation_mode, input_gradient
@@ -59,6 +58,8 @@ def detection_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:
     In fpr_at_95_tpr and detection_error a score equal to the threshold counts as inside, for both sets: ties are never
     resolved in the detector's favour. auroc counts them half; the areas under precision and recall, for the positives.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve  # half a second, for this alone
+
     scores = torch.cat((inside, outside)).cpu().numpy()
     is_inside = np.concatenate((np.ones(len(inside)), np.zeros(len(outside))))
     fpr, tpr, _ = roc_curve(is_inside, scores, drop_intermediate=False)
@@ -77,6 +78,8 @@ def detection_curves(inside: Tensor, outside: Tensor, *, points: int = 101, bins
     "roc": [[fpr, tpr], ...], `points` at most and its corners among them; "range": the lowest and the highest score;
     "inside", "outside": how many scores lie in each of `bins` equal parts of that range.
     """
+    from sklearn.metrics import roc_curve
+
     scores = torch.cat((inside, outside)).cpu().numpy()
     is_inside = np.concatenate((np.ones(len(inside)), np.zeros(len(outside))))
     fpr, tpr, _ = roc_curve(is_inside, scores, drop_intermediate=False)

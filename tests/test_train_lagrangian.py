@@ -253,6 +253,21 @@ def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished
     assert_same_end(copy, finished)
 
 
+def test_a_run_that_goes_on_elsewhere_records_and_says_it(copy):
+    path = run_of(copy).path
+    config = json.loads((path / "config.json").read_text())
+    here = config["machine"]["threads"]
+    (path / "config.json").write_text(json.dumps({**config, "machine": {**config["machine"], "threads": 63}}))
+    for _ in range(2):
+        (path / "evaluation.json").unlink()
+        assert train(copy, "--resume").status == 0
+    log = (path / "train.log").read_text()
+    assert log.count("bits may differ from here on") == log.count(f"was made with threads 63, now {here}") == 1
+    sessions = json.loads((path / "config.json").read_text())["sessions"]
+    assert [session["machine"] for session in sessions] == [config["machine"]] * 2
+    assert sessions[0]["from"] == {name: logged(copy)[-1][name] for name in ("epoch", "step")}
+
+
 def test_a_run_that_lost_its_checkpoint_is_not_trained_from_scratch_over_its_logs(copy, finished):
     run = run_of(copy)
     run.last.unlink()

@@ -178,6 +178,15 @@ def test_the_daggers_are_those_that_are_explained_and_the_quoted_draws_those_of_
     assert all(min(spread) < value < max(spread) for value in figures["vib"][rate]["seeds"].values())
 
 
+def test_the_estimator_s_outputs_part_again_in_two_of_three_seeds():
+    largest = []
+    for seed in SEEDS:
+        lines = map(json.loads, text_of(f"results/quant/mnist/disenib/seed{seed}/metrics.jsonl").splitlines())
+        late = [line for line in lines if line["step"] >= 6000 and "train/output_real" in line]
+        largest.append(max(abs(line[f"train/output_{pairs}"]) for line in late for pairs in ("real", "fake")))
+    assert sorted(value > 0.2 for value in largest) == [False, True, True] and min(largest) < 0.05
+
+
 def test_the_times_of_the_readme_are_those_of_the_committed_runs():
     def minutes(where: str) -> list[float]:
         return [sum(run["seconds"].values()) / 60 for run in committed()["runs"] if re.fullmatch(where, run["where"])]

@@ -22,6 +22,7 @@ ROWS = {  # keys of evaluation.json -> their names in the table, in its order
     "accuracy": "accuracy, %",
     "accuracy_mean_code": "accuracy of the mean code, %",
     "mi_xt": "I(X;T), nats",
+    "mi_xt_deterministic": "I(X;T) = H(T) of a code without noise, nats",
     "mi_yt": "I(Y;T), nats",
     "mi_yt_lower_bound": "I(Y;T), variational bound, nats",
     "mi_xt_mean_code": "I(X;T) of the mean code, nats",

@@ -49,7 +49,7 @@ class DataSet:
     art: str = ""
 
 
-METHODS = {method.name: method for method in (  # colours are Okabe and Ito's, told apart by colour-blind readers too
+METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and of Tol, for the colour-blind too
     Method("vib", "VIB", "--model=vib --dataset={dataset} --lambda_kl=0.01", "#0072B2", "o",
            published={"mnist": MNIST["vib"]}),
     Method("nib", "NIB", "--model=nib --dataset={dataset} --lambda_kl=0.01", "#E69F00", "s",
@@ -63,6 +63,7 @@ METHODS = {method.name: method for method in (  # colours are Okabe and Ito's, t
     Method("plain", "plain network", "--model=plain --dataset={dataset}", "#000000", "X", code="mean", reference=True),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
            code="mean", reference=True),
+    Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True),
 )}
 PROPOSED = "disenib"  # the paper's own method, with which the disentangling runs are made
 

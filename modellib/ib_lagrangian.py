@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modellib.evaluations.common import input_gradient
-from modellib.gaussians import kl_to_standard_normal, pairwise_kl, sample
+from modellib.gaussians import kl_to_standard_normal, log_density, pairwise_kl, sample
 from modellib.networks import FixedStdEncoder, NIBEncoder, VIBEncoder, initialise_xavier, mlp
 
 
@@ -66,9 +66,39 @@ def plain_networks(input_dim: int, n_classes: int, settings: Any, generator: tor
     return initialised(encoder, n_classes, settings, generator)
 
 
+class ClassMarginal(nn.Module):
+    """b(t|y): a Gaussian per label, all of them N(0, I) at first."""
+
+    def __init__(self, n_classes: int, emb_dim: int):
+        super().__init__()
+        self.mean, self.log_std = (nn.Parameter(torch.zeros(n_classes, emb_dim)) for _ in range(2))
+
+    def forward(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """labels (B,) -> mean (B, emb_dim), std (B, emb_dim)."""
+        return F.embedding(labels, self.mean), F.embedding(labels, self.log_std).exp()
+
+
+class CEBNetworks(NamedTuple):
+    encoder: nn.Module
+    decoder: nn.Module
+    class_marginal: nn.Module
+
+
+def ceb_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> CEBNetworks:
+    """VIB's, and a third one."""
+    vib = vib_networks(input_dim, n_classes, settings, generator)
+    return CEBNetworks(*vib, ClassMarginal(n_classes, settings.emb_dim))
+
+
+def ceb_rate(mean: Tensor, std: Tensor, code: Tensor, labels: Tensor, networks: CEBNetworks) -> Tensor:
+    """Mean over the batch of log e(t|x) − log b(t|y), t the code: above I(X;T|Y) on average (Fischer 2020)."""
+    return (log_density(code, mean, std) - log_density(code, *networks.class_marginal(labels))).mean()
+
+
 MODELS = {
     "vib": LagrangianModel(vib_networks, lambda mean, std, *_: kl_to_standard_normal(mean, std)),
     "nib": LagrangianModel(nib_networks, lambda mean, std, *_: pairwise_kl(mean, std)),
+    "ceb": LagrangianModel(ceb_networks, ceb_rate),
     "plain": LagrangianModel(plain_networks, None, code="mean"),  # a code without noise, and nothing to pay for it
 }
 

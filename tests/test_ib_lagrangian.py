@@ -90,6 +90,22 @@ def test_an_update_takes_one_adam_step_on_the_published_objective(model, kl):
         torch.testing.assert_close(one, other)
 
 
+def test_ceb_pays_for_what_a_code_tells_beyond_the_label():
+    networks = published_networks("ceb", enc_hidden_dims=(20,))
+    with torch.no_grad():
+        networks.class_marginal.mean.normal_(generator=seeded(1))
+        networks.class_marginal.log_std.uniform_(-1, 1, generator=seeded(2))
+    labels = torch.tensor([3, 0, 3, 9]).repeat(20_000)
+    mean, std = torch.randn(4, 16, generator=seeded(3)).repeat(20_000, 1), torch.rand(4, 16).repeat(20_000, 1) + 0.5
+    code = mean + std * torch.randn(mean.shape, generator=seeded(4))
+    rate = ib_lagrangian.MODELS["ceb"].rate(mean, std, code, labels, networks)
+    of_class = networks.class_marginal.mean[labels], networks.class_marginal.log_std[labels].exp()
+    expected = torch.distributions.kl_divergence(*(torch.distributions.Normal(*g) for g in ((mean, std), of_class)))
+    torch.testing.assert_close(rate, expected.sum(1).mean(), rtol=0.01, atol=0)  # over 80,000 draws
+    of_class = [part.detach() for part in of_class]
+    assert ib_lagrangian.MODELS["ceb"].rate(*of_class, code, labels, networks) == 0  # a code that tells the label only
+
+
 def test_encoders_keep_nothing_of_a_forward_pass():
     encoder = NIBEncoder(4, (5,), 2)
     before = set(vars(encoder))

@@ -103,6 +103,19 @@ def test_references_without_noise_are_evaluated_by_every_metric(tmp_path, name):
     }
 
 
+def test_ceb_trains_evaluates_and_is_restored_with_its_third_network(tmp_path):
+    flags = "--model=ceb --lambda_kl=0.1 --dataset=digits --enc_hidden_dims=[16] --desc=a/b --epochs=3".split()
+    outcome = execute(tmp_path, "train_lagrangian.py", *flags)
+    assert outcome.status == 0, outcome.err
+    saved = checkpoints.load_run(run_of(tmp_path).last)["state"]["class_marginal"]
+    assert {name: tuple(tensor.shape) for name, tensor in saved.items()} == {"mean": (10, 16), "log_std": (10, 16)}
+    assert all(tensor.any() for tensor in saved.values())  # it has been trained
+    evaluation = json.loads((run_of(tmp_path).path / "evaluation.json").read_text())
+    assert execute(tmp_path, "evaluate.py", "--desc=a/b", "--split=test").status == 0
+    again = json.loads((run_of(tmp_path).path / "evaluation-last.json").read_text())
+    assert again["test"] == evaluation["test"] and "mi_xt" in again["test"]
+
+
 def test_a_bare_command_runs_vib(tmp_path):
     execute(tmp_path, "train_lagrangian.py", "--desc=bare", "--dataset=digits", "--epochs=1", "--enc_hidden_dims=[16]")
     options = json.loads((run_of(tmp_path, "bare").path / "config.json").read_text())["options"]

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from custom_pkg.options import RunOptions, between, not_negative, option, positive, size, with_default
+from experiments.catalogue import DATA_SETS
 from modellib.evaluations.protocol import NOISES
 
-OUTSIDE = (*NOISES, "mnist", "fashion_mnist")
+OUTSIDE = (*NOISES, *(name for name, data in DATA_SETS.items() if data.outside))
 
 
 def temperature_complaint(temperature: float) -> str | None:

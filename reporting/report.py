@@ -4,10 +4,11 @@ from pathlib import Path
 
 from custom_pkg.files import write_atomically, write_json
 from custom_pkg.terminal import format_table
+from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, QUICK_DATA
 from reporting import page, tables
 from reporting.collect import collect, read_runs
 from reporting.figures import draw_all
-from reporting.grid import QUANTITATIVE, QUICK_LABEL, TITLES
+from reporting.grid import QUICK_LABEL
 
 
 def report(source: Path, target: Path, *, label: str | None = None, readme: Path | None = None) -> str:
@@ -37,7 +38,7 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
             lines.append(f"new numbers in {text}")
     for data in datasets:
         header, rows = tables.comparison(found, data)
-        title = f"{TITLES[data]}, {label}" if label else TITLES[data]
+        title = f"{DATA_SETS[data].title}, {label}" if label else DATA_SETS[data].title
         lines += ["", title, format_table(header, rows)]
     lines += ["", f"{len(runs)} runs, {len(figures)} figures; open {target / 'report.html'}"]
     return "\n".join(lines)
@@ -50,6 +51,6 @@ def pages_with_tables(readme: Path) -> list[Path]:
 
 def build_tables(runs: list[dict], label: str | None) -> dict:
     """tables.json: the first data set is there even when nothing was run on it, the others when something was."""
-    first = "digits" if label == QUICK_LABEL else "mnist"
-    others = sorted({run["data"] for run in runs if run["kind"] == "quant" and run["name"] in QUANTITATIVE} - {first})
+    first = QUICK_DATA if label == QUICK_LABEL else PAPER_DATA
+    others = sorted({run["data"] for run in runs if run["kind"] == "quant" and run["name"] in METHODS} - {first})
     return tables.build(runs, label, [first, *others])

@@ -1,5 +1,6 @@
 """Checkpoints: one dict, written whole or not at all, read without running anything that is in it, and gone on from."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -37,7 +38,10 @@ def save(path: Path, state: dict, *, keep: Path | None = None) -> None:
 
 
 def load(path: Path) -> dict:
-    """Read what `save` wrote, onto the CPU. Raises UserError when the file is missing, damaged or not one of ours."""
+    """Read what `save` wrote, onto the CPU, with the file's own "sha256".
+
+    Raises UserError when the file is missing, damaged or not one of ours.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a checkpoint of this project: use another one")
@@ -61,7 +65,7 @@ def load(path: Path) -> dict:
             f"{path} is a checkpoint of version {state.get('version')}, this code reads version {VERSION}: "
             "use the code that wrote it"
         )
-    return state
+    return state | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def load_run(path: Path) -> dict:

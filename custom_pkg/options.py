@@ -23,7 +23,7 @@ from functools import partial
 from custom_pkg.errors import UserError
 
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
-FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on; the kind of device may not
+FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
 Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
 
 

@@ -32,7 +32,9 @@ from reporting.runner import Ends, ending, log_of, run_all
 @dataclass(frozen=True, kw_only=True)
 class Options:
     only: tuple[str, ...] = option((), group="which runs", choices=NAMES, help="some of the runs; [] is all")
-    seeds: tuple[int, ...] = option((0,), group="which runs", check=seed_complaint, help="every run with each of them")
+    seeds: tuple[int, ...] = option(
+        (0,), group="which runs", check=seed_complaint, distinct=True, help="every run with each of them"
+    )
     dataset: str = option("mnist", group="which runs", choices=DATASETS, help="of the quantitative comparison")
     quick: bool = option(False, group="which runs", help="a small version on digits and on images drawn here")
     sweep: str = option(

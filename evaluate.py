@@ -15,7 +15,7 @@ from pathlib import Path
 
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
-from custom_pkg.compute import exact_and_repeatable, pick_device
+from custom_pkg.compute import GlobalGenerators, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
@@ -81,6 +81,7 @@ def main() -> None:
         hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
         raise UserError(f"{error}{hint if previous.exists() else ''}") from None
     trained_with, model = restored(saved, path)
+    GlobalGenerators.seed(trained_with.rand_seed)
     check_same_run(folder, trained_with, path)
     experiment = EXPERIMENTS[saved["script"]]
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
@@ -159,7 +160,7 @@ def read_or_empty(path: Path) -> dict:
 def write_merged(path: Path, results: dict) -> None:
     """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
     before = read_or_empty(path)
-    if before.get("checkpoint_sha256") == results["checkpoint_sha256"]:
+    if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
         merged = {**before, **results}
         for key, value in merged.items():
             if isinstance(value, dict) and isinstance(before.get(key), dict):

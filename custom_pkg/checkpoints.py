@@ -9,7 +9,7 @@ import torch
 from custom_pkg.errors import RunFailed, UserError, first_line
 from custom_pkg.files import link_atomically, write_atomically
 from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite, tensors
-from custom_pkg.options import RunOptions, differences, shown
+from custom_pkg.options import RunOptions, desc_complaint, differences, shown
 from custom_pkg.run_folder import RunFolder
 
 FORMAT = "disentangled-information-bottleneck checkpoint"
@@ -104,7 +104,8 @@ def newest_good(folder: RunFolder, script: str, options: RunOptions) -> tuple[di
 
 def _load_own(path: Path, script: str, options: RunOptions) -> dict:
     saved = load_run(path)
-    if saved["script"] != script or differences(options, saved["options"]):
+    impossible = desc_complaint(str(saved["options"].get("desc")))  # another one is that of a run that was moved
+    if saved["script"] != script or impossible or differences(options, saved["options"]):
         raise UserError(f"{path} is of another run: put the right one there")
     return saved
 
@@ -138,9 +139,11 @@ def restore(saved: dict, path: Path, parts: dict, generators: dict[str, torch.Ge
                 restore_optimizer(part, saved["state"][name])
             else:
                 part.load_state_dict(saved["state"][name])
+        states = saved["state"]["generators"]
         for name, generator in generators.items():
-            generator.set_state(saved["state"]["generators"][name])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            if name != "global" or name in states:  # runs once kept only those of their own
+                generator.set_state(states[name])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
         raise UserError(
             f"{path} does not fit this run ({first_line(error)}): put the right one there, or start anew with "
             "--overwrite"

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from custom_pkg import checkpoints, run_log
-from custom_pkg.compute import machine
+from custom_pkg.compute import GlobalGenerators, machine
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest
 from custom_pkg.files import link_atomically, read_json, write_json
 from custom_pkg.options import RunOptions, to_dict
@@ -67,7 +67,8 @@ class TrainingRun:
         and the losses, which are checked before every checkpoint. generators: those that training draws from.
         """
         self._start, self._folder, self._progress = start, start.folder, progress
-        self._parts, self._generators = {**parts, "progress": progress}, generators
+        self._parts = {**parts, "progress": progress}
+        self._generators = {**generators, "global": GlobalGenerators(start.device)}
         self._losses = [part for part in parts.values() if isinstance(part, LossHistory)]
 
     def open(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from custom_pkg.compute import check_compiler, exact_and_repeatable, keep_freed_memory, pick_device
+from custom_pkg.compute import GlobalGenerators, check_compiler, exact_and_repeatable, keep_freed_memory, pick_device
 from custom_pkg.errors import DiskFailed, RunFailed, StopRequest, UserError, disk_trouble
 from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
@@ -40,6 +40,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     n_train = len(loaded.data.train.labels)
     if options.batch_size > n_train:
         raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:
         try:
             yield Start(script, options, loaded.data.record(), device, folder, stop), loaded

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import assert_refused, assert_same_end, contents, execute, run_of, train
+from conftest import assert_refused, assert_same_end, contents, execute, results, run_of, train
 
 from custom_pkg import checkpoints
 
@@ -13,10 +13,7 @@ def evaluate(cwd, *flags):
 
 
 def written(cwd, name) -> dict:
-    """What stands in a file of results, but whose they are."""
-    content = json.loads((run_of(cwd).path / name).read_text())
-    content.pop("checkpoint_sha256", None)
-    return content
+    return results(run_of(cwd).path / name)
 
 
 def test_the_last_checkpoint_gives_the_numbers_of_the_end_of_training(copy):

@@ -30,7 +30,7 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
     ):
         write_atomically(target / name, text.encode())
     if readme is not None and readme.exists():
-        before = readme.read_text()
+        before = readme.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)
         if after != before:
             write_atomically(readme, after.encode())

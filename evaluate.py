@@ -15,10 +15,19 @@ from pathlib import Path
 
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
-from custom_pkg.compute import choose_products, exact_and_repeatable, pick_device
+from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
-from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, shown
+from custom_pkg.options import (
+    RunOptions,
+    desc_complaint,
+    device_complaint,
+    differences,
+    option,
+    place_complaint,
+    seed_complaint,
+    shown,
+)
 from custom_pkg.run_folder import RunFolder
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
@@ -32,7 +41,9 @@ METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for 
 class Options:
     desc: str = option(group="which run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
     rand_seed: int = option(0, group="which run", check=seed_complaint, help="the run's seed")
-    checkpoint: str = option("last", group="which run", help="last (as published), best, or the path of a checkpoint")
+    checkpoint: str = option(
+        "last", group="which run", help="last (as published), best, previous, or the path of a checkpoint"
+    )
     metrics: tuple[str, ...] = option(
         ("all",), group="what", choices=("all", *METRICS), help="which metrics: all that the model has, or some"
     )
@@ -71,9 +82,8 @@ def main() -> None:
         hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
         raise UserError(f"{error}{hint if previous.exists() else ''}") from None
     trained_with, model = restored(saved, path)
-    if (trained_with.desc, trained_with.rand_seed) != (options.desc, options.rand_seed):
-        its = f"--desc={trained_with.desc} --rand_seed={trained_with.rand_seed}"
-        raise UserError(f"{path} is of another run: give {its}")
+    GlobalGenerators.seed(trained_with.rand_seed)
+    check_same_run(folder, trained_with, path)
     experiment = EXPERIMENTS[saved["script"]]
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
     if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
@@ -91,42 +101,67 @@ def main() -> None:
 
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
-    name = f"evaluation-{path.stem}"
+    name = f"evaluation-{name_for(path, saved['sha256'], folder)}"
     if options.code not in ("published", model.code):
         model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
     measured = experiment.evaluate(
         model.to(device), loaded, options=trained_with, metrics=metrics, splits=options.split
     )
     curves = measured.pop("ood_curves", None)
-    results = saved["position"] | measured
-    print(results_table(results, published_for(saved["script"], trained_with)))
-    write_merged(folder.path / f"{name}.json", results)
+    identity = {"checkpoint_sha256": saved["sha256"], **saved["position"]}
+    write_merged(folder.path / f"{name}.json", identity | measured)
     if curves:
         curves_name = name.replace("evaluation", "detection-curves", 1)
-        write_merged(folder.path / f"{curves_name}.json", saved["position"] | curves)
+        write_merged(folder.path / f"{curves_name}.json", identity | curves)
+    print(results_table(identity | measured, published_for(saved["script"], trained_with)))
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
     """The path that --checkpoint means. Raises UserError."""
-    path = {"last": folder.last_checkpoint, "best": folder.best_checkpoint}.get(which, Path(which))
+    named = {
+        "last": folder.last_checkpoint, "best": folder.best_checkpoint, "previous": folder.previous_checkpoint
+    }
+    path = named.get(which, Path(which))
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have
         there = False
     if not there:
-        raise UserError(f"no checkpoint {shown(str(path))}: give --checkpoint=last, best or the path of one")
+        raise UserError(f"no checkpoint {shown(str(path))}: give --checkpoint=last, best, previous or the path of one")
     if not re.fullmatch(r"[\w.=,+-]{1,100}", path.stem):
         raise UserError(f"--checkpoint={shown(which)}: its name becomes that of a file, and must be a plain one")
     return path
 
 
-def write_merged(path: Path, results: dict) -> None:
-    """Write the results; what the file held of the same step and was not asked for now stays."""
+def check_same_run(folder: RunFolder, trained_with: RunOptions, path: Path) -> None:
+    """Raise UserError where the checkpoint was not trained with the options of this run, wherever both lie."""
+    if not folder.config.exists():
+        return
+    if others := differences(trained_with, folder.saved_options()):
+        its = " ".join(f"--{name}={shown(str(value))}" for name, (_, value) in others.items())
+        raise UserError(f"{path} is of another run, with {its}: give the --desc and --rand_seed where it was trained")
+
+
+def name_for(path: Path, sha256: str, folder: RunFolder) -> str:
+    """What the results of a checkpoint are called: a file from elsewhere never takes a name that is another one's."""
+    if path.resolve().parent == folder.checkpoints.resolve():
+        return path.stem
+    before = read_or_empty(folder.path / f"evaluation-{path.stem}.json")
+    taken = (folder.checkpoints / path.name).exists() or before.get("checkpoint_sha256", sha256) != sha256
+    return f"{path.stem}-{sha256[:8]}" if taken else path.stem
+
+
+def read_or_empty(path: Path) -> dict:
     try:
-        before = read_json(path)
+        return read_json(path)
     except UserError:  # none, or one that cannot be read
-        before = {}
-    if all(before.get(count) == results[count] for count in ("epoch", "step")):
+        return {}
+
+
+def write_merged(path: Path, results: dict) -> None:
+    """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
+    before = read_or_empty(path)
+    if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
         merged = {**before, **results}
         for key, value in merged.items():
             if isinstance(value, dict) and isinstance(before.get(key), dict):

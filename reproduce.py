@@ -36,7 +36,9 @@ class Options:
     only: tuple[str, ...] = option(
         (), group="which runs", choices=NAMES, help="some runs, also some beside the paper's; [] is all of the paper"
     )
-    seeds: tuple[int, ...] = option((0,), group="which runs", check=seed_complaint, help="every run with each of them")
+    seeds: tuple[int, ...] = option(
+        (0,), group="which runs", check=seed_complaint, distinct=True, help="every run with each of them"
+    )
     dataset: str = option(
         PAPER_DATA, group="which runs", choices=compared(), help="of the quantitative comparison"
     )

@@ -4,12 +4,14 @@ import ctypes
 import hashlib
 import os
 import platform
+import random
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,7 +112,7 @@ def bf16_is_slow(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     try:
-        flags = Path("/proc/cpuinfo").read_text().split()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return True
     return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
@@ -120,6 +122,37 @@ def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") 
     """A generator that depends on the seed and on what it is used for, and on nothing that was drawn before."""
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class GlobalGenerators:
+    """Those of torch, numpy and Python that layers and functions draw from which are given no generator: dropout, and
+    the initial weights of layers that this project does not initialise itself. Seeded once, and kept in checkpoints.
+    """
+
+    def __init__(self, device: torch.device):
+        self._on_device = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+        self._which = (device,) if device.type == "cuda" else ()
+
+    @staticmethod
+    def seed(seed: int) -> None:
+        torch.manual_seed(seed)  # of every device
+        np.random.seed(seed)
+        random.seed(seed)
+
+    def get_state(self) -> dict:
+        _, keys, position, *gauss = np.random.get_state()
+        state = {"torch": torch.get_rng_state(), "numpy": [keys.tolist(), position, *gauss]}
+        state["python"] = [list(part) if isinstance(part, tuple) else part for part in random.getstate()]
+        if self._on_device:
+            state["device"] = self._on_device.get_rng_state(*self._which)
+        return state
+
+    def set_state(self, state: dict) -> None:
+        torch.set_rng_state(state["torch"])
+        np.random.set_state(("MT19937", *state["numpy"]))
+        random.setstate(tuple(tuple(part) if isinstance(part, list) else part for part in state["python"]))
+        if self._on_device:
+            self._on_device.set_rng_state(state["device"], *self._which)
 
 
 def machine(device: torch.device) -> dict:
@@ -135,7 +168,7 @@ def machine(device: torch.device) -> dict:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -86,7 +86,7 @@ def read_json(path: Path) -> dict:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError
     except (OSError, ValueError, TypeError, RecursionError) as error:

@@ -102,7 +102,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = open(self.path / ".lock", "a+")
+            held = open(self.path / ".lock", "a+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write in {self.path}: {error.strerror}") from None
         with held:

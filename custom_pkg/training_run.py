@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from custom_pkg import checkpoints, run_log
-from custom_pkg.compute import machine
+from custom_pkg.compute import GlobalGenerators, machine
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest
 from custom_pkg.files import link_atomically, read_json, write_json
 from custom_pkg.options import RunOptions, to_dict
@@ -67,7 +67,8 @@ class TrainingRun:
         and the losses, which are checked before every checkpoint. generators: those that training draws from.
         """
         self._start, self._folder, self._progress = start, start.folder, progress
-        self._parts, self._generators = {**parts, "progress": progress}, generators
+        self._parts = {**parts, "progress": progress}
+        self._generators = {**generators, "global": GlobalGenerators(start.device)}
         self._losses = [part for part in parts.values() if isinstance(part, LossHistory)]
 
     def open(self) -> None:
@@ -225,7 +226,7 @@ def _code_version() -> str:
     here = Path(__file__).parent
     try:
         asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(asked, capture_output=True, encoding="utf-8", timeout=10)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return answer.stdout.strip() or "unknown"

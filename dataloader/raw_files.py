@@ -32,7 +32,7 @@ def remove_unfinished(folder: Path) -> None:
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold `folder` for this process alone; `on_wait` is called once if another process holds it."""
-    with (folder / ".lock").open("a+") as file:
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
         lock(file, lambda holder: on_wait())
         yield
 

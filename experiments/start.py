@@ -7,7 +7,14 @@ from pathlib import Path
 
 import torch
 
-from custom_pkg.compute import choose_products, exact_and_repeatable, keep_freed_memory, pick_device, products
+from custom_pkg.compute import (
+    GlobalGenerators,
+    choose_products,
+    exact_and_repeatable,
+    keep_freed_memory,
+    pick_device,
+    products,
+)
 from custom_pkg.errors import DiskFailed, RunFailed, StopRequest, UserError, disk_trouble
 from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
@@ -39,6 +46,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
         raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
     rows = options.batch_size * getattr(options, "n_samples", 1)
     choose_products(device, rows, folder.products() if options.resume else None)
+    GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:
         try:
             yield Start(script, options, loaded.data.record(), device, folder, stop), loaded

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import assert_refused, assert_same_end, contents, execute, run_of, train
+from conftest import assert_refused, assert_same_end, contents, execute, results, run_of, train
 
 from custom_pkg import checkpoints
 
@@ -13,7 +13,7 @@ def evaluate(cwd, *flags):
 
 
 def written(cwd, name) -> dict:
-    return json.loads((run_of(cwd).path / name).read_text())
+    return results(run_of(cwd).path / name)
 
 
 def test_the_last_checkpoint_gives_the_numbers_of_the_end_of_training(copy):
@@ -70,13 +70,43 @@ def test_a_checkpoint_elsewhere_gives_its_numbers_under_its_name(copy, tmp_path)
     assert written(copy, "evaluation-moved.json") == written(copy, "evaluation.json")
 
 
-def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy):
-    assert train(copy, "--desc=c", "--epochs=1").status == 0
+@pytest.mark.parametrize("flag", ["--desc=c --lambda_kl=1", "--rand_seed=1", "--lambda_kl=1"])
+def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy, tmp_path, flag):
+    """Neither by its name nor where another clone has given its run this one's desc and seed."""
+    other = tmp_path / "clone"
+    other.mkdir()
+    assert train(other, "--epochs=1", *flag.split()).status == 0
     assert evaluate(copy).status == 0
-    before = contents(run_of(copy).path)
-    evaluate(copy, f"--checkpoint={run_of(copy, 'c').last}", "--metrics=accuracy")
-    after = contents(run_of(copy).path)
-    assert {name: after[name] for name in before} == before
+    before = contents(copy)
+    checkpoint = next(other.rglob("last.pt"))
+    assert_refused(evaluate(copy, f"--checkpoint={checkpoint}", "--metrics=accuracy"), "another run", flag.split()[-1])
+    assert contents(copy) == before
+
+
+def test_results_of_two_files_are_never_mixed_and_have_names_of_their_own(copy, tmp_path):
+    """Files of this run from elsewhere, of another moment, and with the names of others."""
+    assert evaluate(copy).status == 0
+    for number, name in enumerate(("last", "moved", "moved")):
+        (tmp_path / str(number)).mkdir()
+        saved = torch.load(run_of(copy).last, weights_only=True)
+        next(iter(saved["state"]["decoder"].values())).add_(number + 1)
+        torch.save(saved, tmp_path / str(number) / f"{name}.pt")
+        before = contents(run_of(copy).path)
+        assert evaluate(copy, f"--checkpoint={tmp_path / str(number) / name}.pt", "--metrics=accuracy").status == 0
+        after = contents(run_of(copy).path)
+        assert before == {name: after[name] for name in before} and len(after) == len(before) + 1
+    shutil.copy(tmp_path / "0" / "last.pt", run_of(copy).last)
+    assert evaluate(copy, "--metrics=information").status == 0
+    assert "accuracy" not in written(copy, "evaluation-last.json")["test"]  # those of what lay here before
+
+
+def test_a_run_that_was_moved_is_still_that_run(copy, finished):
+    run_of(copy).path.parent.rename(run_of(copy, "renamed").path.parent)
+    (run_of(copy, "renamed").path / "evaluation.json").unlink()
+    assert execute(copy, "evaluate.py", "--desc=renamed").status == 0
+    assert train(copy, "--desc=renamed", "--resume").status == 0
+    again = (run_of(copy, "renamed").path / "evaluation.json").read_bytes()
+    assert again == (run_of(finished).path / "evaluation.json").read_bytes()
 
 
 def as_before(cwd) -> None:

@@ -47,7 +47,6 @@ class KnownFiles:
                 return f"files in {folder}"
             for name in (name for name in problems if problems[name] == "damaged"):
                 report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and must be replaced")
-            folder.mkdir(parents=True, exist_ok=True)
             with locked(folder, lambda: report(f"{self.name}: waiting for another process to fill {folder}")):
                 remove_unfinished(folder)
                 return self._fill(folder, report)

@@ -176,7 +176,6 @@ def _fetch(path: Path, values: np.ndarray, report: Callable[[str], None]) -> str
         # An archive that is there needs no lock, and so may lie in a folder that cannot be written.
         if path.exists():
             return f"files in {folder}"
-        folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, lambda: report(f"shapes: waiting for another process to fill {folder}")):
             if path.exists():
                 return f"files in {folder}"

@@ -13,6 +13,7 @@ from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.training_run import Start
+from dataloader import N_TRAIN
 from experiments.experiment import Loaded
 from experiments.option_groups import DisenIBOptions
 from experiments.registry import EXPERIMENTS
@@ -34,12 +35,11 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     if options.resume and folder.evaluation.exists():
         show_results(folder.evaluation, published_for(script, options))
         sys.exit()
+    check_batch_size(options, N_TRAIN[getattr(options, "dataset", script.rsplit("_", 1)[1])])
     keep_freed_memory()
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)
-    n_train = len(loaded.data.train.labels)
-    if options.batch_size > n_train:
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    check_batch_size(options, len(loaded.data.train.labels))
     GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:
         try:
@@ -49,6 +49,11 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
             last = folder.last_checkpoint
             saved = f"{last} is intact" if last.exists() else "no checkpoint had been written yet"
             raise RunFailed(f"{trouble}; {saved}: once that is mended, go on with --resume") from None
+
+
+def check_batch_size(options: RunOptions, n_train: int) -> None:
+    if options.batch_size > n_train:
+        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
 
 
 def show_results(evaluation: Path, published: dict | None) -> None:

@@ -21,6 +21,11 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def content_of(path: Path, max_bytes: int) -> bytes:
+    """A file's bytes, unpacked if it is a .gz file. Raises as `gunzip` does."""
+    return gunzip(path, max_bytes) if path.suffix == ".gz" else path.read_bytes()
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed runs left in `folder`. Only the holder of the folder's lock may call this."""
     remove_temporaries(folder)

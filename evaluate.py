@@ -15,7 +15,7 @@ from pathlib import Path
 
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
-from custom_pkg.compute import GlobalGenerators, exact_and_repeatable, pick_device
+from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
@@ -71,6 +71,7 @@ def main() -> None:
     device = pick_device(options.device)
     exact_and_repeatable()
     folder = RunFolder(options.desc, options.rand_seed)
+    choose_products(device, 100, folder.products())
     if not folder.exists():
         raise UserError(f"no run in {folder.path}: check --desc and --rand_seed, or train that run first")
     path = find_checkpoint(folder, options.checkpoint)

@@ -3,6 +3,7 @@
     python reproduce.py                            the published comparison and the three disentangling runs, seed 0
     python reproduce.py --seeds=0,1,2              with error bars
     python reproduce.py --only=vib,nib --jobs=2    some of it, side by side, the processor's threads divided among them
+    python reproduce.py --only=plain,pgd-trained   references that are not in the paper, beside it in the tables
     python reproduce.py --quick                    a small version in minutes, without downloads, labelled as such
     python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
@@ -24,24 +25,29 @@ from custom_pkg import options as opt
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
 from custom_pkg.options import device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
+from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
+from modellib.ib_lagrangian import with_a_rate
 from reporting import grid
-from reporting.collect import DATASETS
-from reporting.grid import NAMES, QUICK_LABEL
+from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.runner import Ends, ending, holder, log_of, run_all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    only: tuple[str, ...] = option((), group="which runs", choices=NAMES, help="some of the runs; [] is all")
+    only: tuple[str, ...] = option(
+        (), group="which runs", choices=NAMES, help="some runs, also some beside the paper's; [] is all of the paper"
+    )
     seeds: tuple[int, ...] = option(
         (0,), group="which runs", check=seed_complaint, distinct=True, help="every run with each of them"
     )
-    dataset: str = option("mnist", group="which runs", choices=DATASETS, help="of the quantitative comparison")
+    dataset: str = option(
+        PAPER_DATA, group="which runs", choices=compared(), help="of the quantitative comparison"
+    )
     quick: bool = option(False, group="which runs", help="a small version on digits and on images drawn here")
     sweep: str = option(
         "", group="which runs", help="a Lagrangian model over λ in place of the grid, like lambda_kl:1e-5..1e-1:9"
     )
-    model: str = option("vib", group="which runs", choices=("vib", "nib"), help="of the sweep")
+    model: str = option("vib", group="which runs", choices=with_a_rate(), help="of the sweep")
     hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
     jobs: int = option(1, group="how", check=size, help="runs side by side")
@@ -62,10 +68,11 @@ def main() -> None:
         raise UserError("--model and --hfunc belong to --sweep; the runs of the grid are chosen with --only")
     if options.sweep and options.precision != "fp32":
         raise UserError(f"--precision={options.precision} is of DisenIB, and a sweep of the Lagrangian models")
-    if options.quick and options.dataset != "mnist":
-        raise UserError(f"--quick runs on scikit-learn's digits: leave --dataset={options.dataset} out")
-    if options.quick and "disentangling-mnist" in options.only:
-        raise UserError("--quick has no disentangling-mnist, which needs MNIST: leave it out of --only")
+    if options.quick and options.dataset != PAPER_DATA:
+        raise UserError(f"--quick runs on {DATA_SETS[QUICK_DATA].title}: leave --dataset={options.dataset} out")
+    large = [name for name in options.only if name in DISENTANGLING and DATA_SETS[DISENTANGLING[name]].quick is None]
+    if options.quick and large:
+        raise UserError(f"--quick has no {large[0]}, whose data are a download: leave it out of --only")
     if options.report and (options.only or options.sweep):
         raise UserError("--report shows all that is on disk: leave --only and --sweep out")
     if options.report:
@@ -93,7 +100,7 @@ def runs_of(options: Options) -> list[grid.Run]:
     else:
         runs = grid.published_grid(options.only, options.seeds, options.dataset, options.precision)
     if options.quick:
-        runs = [grid.quick(run) for run in runs if run.script in grid.QUICK]
+        runs = [grid.quick(run) for run in runs if run.quick is not None]
     passed_on = [
         f"--{name}={value}" for name, value in (("data_root", options.data_root), ("device", options.device))
         if value != Options.__dataclass_fields__[name].default

@@ -1,10 +1,13 @@
-"""Train and evaluate an information bottleneck with a Lagrangian: VIB, NIB, squared-VIB or squared-NIB.
+"""Train and evaluate an information bottleneck with a Lagrangian: VIB, NIB, squared-VIB, squared-NIB or a reference.
 
     python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
     python train_lagrangian.py --model=nib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/nib
     python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-vib
     python train_lagrangian.py --model=nib --hfunc=pow --dataset=mnist --lambda_kl=0.001 --desc=quant/mnist/squared-nib
+    python train_lagrangian.py --model=plain --dataset=mnist --desc=quant/mnist/plain
+    python train_lagrangian.py --model=plain --dataset=mnist --train_attack=pgd --desc=quant/mnist/pgd-trained
 
+The last two have no noise and no rate term: the same layers trained on cross entropy alone, and on PGD's images.
 Each trains until the test accuracy has not improved for 10 epochs, prints losses and accuracies after every epoch,
 and at the end a table of all metrics beside the published ones. On two CPU cores VIB takes 4.5 minutes for its 29
 epochs; the others train for up to 51.
@@ -13,6 +16,7 @@ A run that was stopped, however it was, goes on with the same command and --resu
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +38,7 @@ from experiments.run_table import published_for, results_table
 from experiments.start import introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
+from modellib.ib_lagrangian import MODELS, with_a_rate
 from modellib.optimiser import adam
 
 SCRIPT = Path(__file__).stem
@@ -44,18 +49,33 @@ class Options(RunOptions, EvaluationOptions):
     """Defaults are the published settings."""
 
     dataset: str = option("mnist", group="objective", choices=dataloader.DATASETS, help="images and labels")
-    model: str = option(group="objective", choices=("vib", "nib"), help="bound on I(X;T)")
+    model: str = option(
+        "vib", group="objective", choices=MODELS, help="bound on I(X;T); plain has none, and a code without noise"
+    )
     lambda_kl: float = option(
-        group="objective", check=not_negative,
+        0.01, group="objective", check=not_negative, only_with={"model": with_a_rate},
         help="weight of h(KL); published: 0.01 with --hfunc=none, 0.001 with --hfunc=pow",
     )
     hfunc: str = option(
-        "none", group="objective", choices=("none", "pow", "exp"),
+        "none", group="objective", choices=("none", "pow", "exp"), only_with={"model": with_a_rate},
         help="h(u): none u, pow u^(1+hfunc_param), exp e^(hfunc_param u)",
     )
     hfunc_param: float = option(
         1.0, group="objective", check=positive, only_with={"hfunc": ("pow", "exp")},
         help="parameter of h; 1 makes pow the square",
+    )
+    train_attack: str = option(
+        "none", group="objective", choices=("none", "pgd"), help="pgd: train on images under attack (Madry et al. 2018)"
+    )
+    train_attack_epsilon: float = option(
+        0.3, group="objective", check=positive, only_with={"train_attack": ("pgd",)},
+        help="how far it may move a pixel, for images in [-1, 1]",
+    )
+    train_attack_steps: int = option(
+        10, group="objective", check=size, only_with={"train_attack": ("pgd",)}, help="its steps, from a random start"
+    )
+    train_attack_step_size: float = option(
+        0.075, group="objective", check=positive, only_with={"train_attack": ("pgd",)}, help="how far each goes"
     )
 
     emb_dim: int = option(16, group="networks", check=size, help="dimensions of the code T")
@@ -108,8 +128,9 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
     batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"), device)
     noise = generator(seed, "noise", device=device)
     update = Graphed(partial(
-        ib_lagrangian.update, networks, optimizer, kl=ib_lagrangian.KL_TERMS[options.model],
+        ib_lagrangian.update, networks, optimizer, rate=MODELS[options.model].rate,
         h=ib_lagrangian.h_function(options.hfunc, options.hfunc_param), lambda_kl=options.lambda_kl, generator=noise,
+        attack=attack_of(options),
     ), device, noise)
     losses = LossHistory(ib_lagrangian.Losses, batches.per_pass, device)
     progress = LagrangianProgress()
@@ -118,8 +139,9 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         {"noise": noise},
     )
     run.open()
-    what = f"{options.model.upper()}, h = {options.hfunc}, lambda_kl = {options.lambda_kl}, seed {seed}"
-    run.log.say(introduction(what, start, loaded, progress.step))
+    rate = f"h = {options.hfunc}, lambda_kl = {options.lambda_kl}" if MODELS[options.model].rate else "no rate term"
+    against = "" if options.train_attack == "none" else f"trained against {options.train_attack.upper()}, "
+    run.log.say(introduction(f"{options.model.upper()}, {rate}, {against}seed {seed}", start, loaded, progress.step))
 
     while not progress.finished:
         # One epoch of steps.
@@ -140,7 +162,7 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         metrics["train/learning_rate"] = optimizer.param_groups[0]["lr"]
         for split in loaded.sets:
             result = accuracy(
-                *networks, *loaded.sets[split], batch_size=options.eval_batch_size,
+                networks.encoder, networks.decoder, *loaded.sets[split], batch_size=options.eval_batch_size,
                 generator=generator(seed, "accuracy", split, progress.epoch, device=device),
                 progress=partial(bar, what=f"accuracy, {split} set", unit="batch"),
             )
@@ -162,6 +184,16 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
     results = run.final_evaluation(partial(quantitative.evaluate_published, model, loaded, options=options))
     run.log.say(results_table(results, published_for(SCRIPT, options)))
     run.log.close()
+
+
+def attack_of(options: Options) -> Callable | None:
+    """What the images of every update go through first."""
+    if options.train_attack == "none":
+        return None
+    return partial(
+        ib_lagrangian.pgd_images, epsilon=options.train_attack_epsilon, steps=options.train_attack_steps,
+        step_size=options.train_attack_step_size,
+    )
 
 
 def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) -> str:

@@ -5,17 +5,20 @@ import hashlib
 import os
 import platform
 import random
-import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from custom_pkg.errors import UserError
 
+# Ten times that of a float32 sum of 1024 terms (6e-7 was measured); of bfloat16 it is 2e-3, of TF32 3e-4.
+FLOAT32_ERROR = 6e-6
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
@@ -50,6 +53,53 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def choose_products(device: torch.device, rows: int, before: str | None = None) -> str:
+    """Make the float32 matrix products of a CPU by the faster exact way from now on, and return it, as `products`.
+
+    Torch makes them with MKL (or another BLAS), which leaves half of some AMD processors unused, or with oneDNN where
+    it is permitted to round to bfloat16. Whether oneDNN does that or computes in float32 is not said, so it is tried:
+    products of `rows` images with a layer of 1024 units must agree with float64 as float32 does, and must be faster by
+    a margin that no busy machine blurs, for the same command has to choose the same. before: the way a run that goes
+    on was begun with, which is kept where it is exact.
+    """
+    switch = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and later
+    if device.type != "cpu" or not hasattr(switch, "fp32_precision") or not torch.backends.mkldnn.is_available():
+        return products()
+    random = torch.Generator().manual_seed(0)
+    inputs, weight = (torch.randn(n, 1024, generator=random) for n in (rows, 1024))
+    gradient = torch.randn(rows, 1024, generator=random)
+    pairs = (inputs, weight.T), (gradient, weight), (gradient.T, inputs)  # forward, and the two gradients
+
+    def seconds(way: str) -> float:
+        switch.fp32_precision = way
+        began = time.perf_counter()
+        for left, right in pairs:
+            left @ right
+        return time.perf_counter() - began
+
+    try:
+        switch.fp32_precision = "bf16"
+        exact = all(_error(left, right) < FLOAT32_ERROR for left, right in pairs)
+        ways = [(seconds("ieee"), seconds("bf16")) for _ in range(9)] if exact and before is None else []
+        faster = ways and min(mkl for mkl, _ in ways) > 1.25 * min(onednn for _, onednn in ways)
+        switch.fp32_precision = "bf16" if exact and (faster or before == "oneDNN") else "ieee"
+    except RuntimeError:  # a processor on which the switch cannot be set
+        switch.fp32_precision = "ieee"
+    return products()
+
+
+def _error(left: Tensor, right: Tensor) -> float:
+    """The largest error of the product, relative to its largest element."""
+    true = left.double() @ right.double()
+    return float((left @ right - true).abs().max() / true.abs().max())
+
+
+def products() -> str:
+    """How float32 matrix products are made on the CPU: "default", torch's own way, or "oneDNN"."""
+    switch = getattr(torch.backends.mkldnn, "matmul", None)
+    return "oneDNN" if getattr(switch, "fp32_precision", None) == "bf16" else "default"
+
+
 def autocast_for(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:
     """The context for forward passes: nothing for "fp32", bfloat16 matrix products and convolutions for "bf16"."""
     if precision == "fp32":
@@ -66,12 +116,6 @@ def bf16_is_slow(device: torch.device) -> bool:
     except OSError:
         return True
     return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
-
-
-def check_compiler() -> None:
-    """Raise UserError where torch.compile finds no C++ compiler, which it needs for every device."""
-    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
-        raise UserError("--compile: no C++ compiler found; install one or leave --compile out")
 
 
 def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -118,6 +162,7 @@ def machine(device: torch.device) -> dict:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "products": products(),
     }
 
 

@@ -16,7 +16,7 @@ import inspect
 import math
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
 
@@ -28,13 +28,14 @@ Check = Callable[[typing.Any], str | None]  # the complaint about a value, or No
 
 
 def option(
-    default=MISSING, *, group: str, help: str, choices: tuple[str, ...] | None = None, check: Check | None = None,
-    only_with: dict[str, tuple[str, ...]] | None = None, distinct: bool = False,
+    default=MISSING, *, group: str, help: str, choices: Collection[str] | None = None, check: Check | None = None,
+    only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None, distinct: bool = False,
 ):
     """A dataclass field that is an option of the command line. Without a default it must be given.
 
     choices: the values allowed (of each element, for a tuple). check: called with each element.
-    only_with: {other option: its values}, where this one has a meaning; changed elsewhere it is refused.
+    only_with: {other option: its values, or a function that gives them}, where this one has a meaning; changed
+    elsewhere it is refused.
     distinct: whether a value that is given twice counts once. In lists of texts and of numbers with a fraction it
     always does; lists of integers are widths of layers, unless this says otherwise.
     """
@@ -129,6 +130,7 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     options = cls(**given)
     for field in fields(cls):
         for other, values in field.metadata["only_with"].items():
+            values = values() if callable(values) else values
             if getattr(options, field.name) != field.default and getattr(options, other) not in values:
                 allowed = " or ".join(f"--{other}={value}" for value in values)
                 raise UserError(f"--{field.name} has a meaning only with {allowed}; leave it out")

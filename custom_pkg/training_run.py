@@ -87,6 +87,7 @@ class TrainingRun:
             self.log = RunLog(folder)
             if complaint:
                 self.log.say(complaint)
+            self._record_session()
             for name in lost:
                 self.log.say(f"warning: {name} is shorter than at the checkpoint: a part of what was logged is lost")
         else:
@@ -98,6 +99,24 @@ class TrainingRun:
         self._began, self._seconds_before = time.monotonic(), self._progress.seconds
         if self._progress.step == 0:
             self.save()  # from now on there is a checkpoint to go on from
+
+    def _record_session(self) -> None:
+        """Add to config.json where the run goes on, and say what is otherwise than in its last session."""
+        start = self._start
+        config = read_json(self._folder.config)
+        sessions = config.setdefault("sessions", [])
+        before = sessions[-1] if sessions else config
+        now = {**describe_run({}, {}, start.device), "from": self._progress.position()}
+        del now["options"], now["data"]
+        sessions.append(now)
+        write_json(self._folder.config, config)
+        then = {"products": "default", **before.get("versions", {}), **before.get("machine", {})}
+        changed = [
+            f"{name} {then.get(name, 'unknown')}, now {value}"
+            for name, value in {**now["versions"], **now["machine"]}.items() if then.get(name) != value
+        ]
+        if changed:
+            self.log.say(f"bits may differ from here on, for the last session was made with {'; '.join(changed)}")
 
     @property
     def seconds(self) -> float:

@@ -52,15 +52,12 @@ def load_outside(
     return outside
 
 
-def lagrangian_model(data: dict, options: RunOptions) -> tuple[Model, ib_lagrangian.Networks]:
+def lagrangian_model(data: dict, options: RunOptions) -> tuple[Model, tuple]:
     """The freshly initialised networks of a run of train_lagrangian.py, and the model that is evaluated."""
-    networks = ib_lagrangian.build_networks(
-        torch.Size(data["image_shape"]).numel(), data["n_classes"], model=options.model, emb_dim=options.emb_dim,
-        enc_hidden_dims=options.enc_hidden_dims, dec_hidden_dims=options.dec_hidden_dims,
-        vib_softplus_scalar=options.vib_softplus_scalar, nib_log_std=options.nib_log_std,
-        nib_log_std_trainable=options.nib_log_std_trainable, generator=generator(options.rand_seed, "networks"),
-    )
-    return Model(networks.encoder, networks.decoder), networks
+    record = ib_lagrangian.MODELS[options.model]
+    input_dim, random = torch.Size(data["image_shape"]).numel(), generator(options.rand_seed, "networks")
+    networks = record.build(input_dim, data["n_classes"], options, random)
+    return Model(networks.encoder, networks.decoder, record.code), networks
 
 
 def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.Networks]:

@@ -9,6 +9,7 @@ from custom_pkg.errors import UserError, first_line
 from custom_pkg.options import RunOptions, from_dict
 from experiments import quantitative
 from experiments import supervised_disentangling as disentangling
+from experiments.catalogue import with_disentangling
 from experiments.experiment import Experiment
 from modellib.evaluations import protocol
 from modellib.model import Model
@@ -24,7 +25,7 @@ EXPERIMENTS = {
         f"train_disenib_{name}": Experiment(
             disentangling.loader_of(name), disentangling.model, disentangling.evaluate, disentangling.METRICS
         )
-        for name in ("mnist", "shapes", "sprites")
+        for name in with_disentangling()
     },
 }
 

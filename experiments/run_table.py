@@ -1,27 +1,30 @@
 """The table of results: this run beside the paper."""
 
-from custom_pkg.options import RunOptions
+from dataclasses import fields
+
+from custom_pkg.options import RunOptions, parse
 from custom_pkg.terminal import flatten, format_table
+from experiments.catalogue import METHODS
 from modellib.evaluations.protocol import SPLITS
-from modellib.published import MNIST
 
 
 def published_for(script: str, options: RunOptions) -> dict | None:
-    """The paper's results for a run with these options, or None where it has none."""
-    if getattr(options, "dataset", None) != "mnist":  # supervised disentangling has none to choose
-        return None
-    if script == "train_disenib":
-        return MNIST["disenib"]
-    name, lambda_kl = {"none": ("{}", 0.01), "pow": ("squared-{}", 0.001)}.get(options.hfunc, ("", None))
-    if options.lambda_kl != lambda_kl or options.hfunc_param != 1:
-        return None
-    return MNIST[name.format(options.model)]
+    """The paper's results for a run with these options, or None where it has none with this objective."""
+    data = getattr(options, "dataset", None)  # supervised disentangling has none to choose
+    objective = [field.name for field in fields(options) if field.metadata["group"] == "objective"]
+    for method in METHODS.values():
+        if method.script == script and data in method.published:
+            as_published = parse(type(options), [*method.flags.format(dataset=data).split(), "--desc=any"])
+            if all(getattr(options, name) == getattr(as_published, name) for name in objective):
+                return method.published[data]
+    return None
 
 
 ROWS = {  # keys of evaluation.json -> their names in the table, in its order
     "accuracy": "accuracy, %",
     "accuracy_mean_code": "accuracy of the mean code, %",
     "mi_xt": "I(X;T), nats",
+    "mi_xt_deterministic": "I(X;T) = H(T) of a code without noise, nats",
     "mi_yt": "I(Y;T), nats",
     "mi_yt_lower_bound": "I(Y;T), variational bound, nats",
     "mi_xt_mean_code": "I(X;T) of the mean code, nats",

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import torch
 
-from custom_pkg.compute import GlobalGenerators, check_compiler, exact_and_repeatable, keep_freed_memory, pick_device
+from custom_pkg.compute import (
+    GlobalGenerators,
+    choose_products,
+    exact_and_repeatable,
+    keep_freed_memory,
+    pick_device,
+    products,
+)
 from custom_pkg.errors import DiskFailed, RunFailed, StopRequest, UserError, disk_trouble
 from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
@@ -15,7 +22,6 @@ from custom_pkg.run_folder import RunFolder
 from custom_pkg.training_run import Start
 from dataloader import N_TRAIN
 from experiments.experiment import Loaded
-from experiments.option_groups import DisenIBOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import published_for, results_table
 
@@ -27,8 +33,6 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     script: the training script's name, without .py. Nothing is written before all checks have passed. A finished run
     that is resumed shows its table, and the script ends. Raises UserError and RunFailed.
     """
-    if isinstance(options, DisenIBOptions) and options.compile:
-        check_compiler()
     device = pick_device(options.device)
     folder = RunFolder(options.desc, options.rand_seed)
     folder.check(options)
@@ -40,6 +44,8 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)
     check_batch_size(options, len(loaded.data.train.labels))
+    rows = options.batch_size * getattr(options, "n_samples", 1)
+    choose_products(device, rows, folder.products() if options.resume else None)
     GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:
         try:
@@ -70,8 +76,9 @@ def show_results(evaluation: Path, published: dict | None) -> None:
 def introduction(what: str, start: Start, loaded: Loaded, step: int) -> str:
     """The first lines of a run: what, from where on, on which data, where."""
     data = loaded.data
+    by = f", products by {products()}" if products() != "default" else ""
     return (
         f"{what}, {f'from step {step} on' if step else 'from the start'}\n"
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
-        f"on {start.device} with {torch.get_num_threads()} threads, in {start.folder.path}"
+        f"on {start.device} with {torch.get_num_threads()} threads{by}, in {start.folder.path}"
     )

@@ -1,5 +1,7 @@
 """Diagonal Gaussians, given as (mean, std). All divergences are in nats."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,11 @@ def sample(mean: Tensor, std: Tensor | float, generator: torch.Generator) -> Ten
     """One reparametrised draw per row: mean (B, D), std (B, D) or one number for all -> (B, D)."""
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + std * noise
+
+
+def log_density(code: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log N(code; mean, std²) of every row, in nats: all (B, D) -> (B,)."""
+    return -0.5 * (((code - mean) / std).square() + 2 * std.log() + math.log(2 * math.pi)).sum(1)
 
 
 def kl_to_standard_normal(mean: Tensor, std: Tensor) -> Tensor:

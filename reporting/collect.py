@@ -11,12 +11,12 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import write_atomically
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
-from reporting.grid import NOT_THE_EXPERIMENT, QUANTITATIVE, Run, published_grid, sweep_grid
+from experiments.catalogue import METHODS, compared, with_disentangling
+from reporting.grid import NOT_THE_EXPERIMENT, Run, disentangling, quantitative, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve
 MAX_FRAMES = 9  # of the animation of swaps over training: a megabyte or two
-DATASETS = ("mnist", "fashion_mnist")
 KINDS = {"quant": "", "disentangling": "", "sweep": r"/lambda_kl=(?P<lambda_kl>\d+(\.\d+)?(e-?\d+)?)"}
 
 
@@ -43,11 +43,14 @@ class Place(NamedTuple):
         """The run of the grid, or of a sweep, that belongs there."""
         if self.kind == "sweep":
             model, _, hfunc = self.name.partition("-")
-            candidates = sweep_grid([self.lambda_kl], (self.seed,), self.data, model, hfunc)
+            made = [sweep_grid([self.lambda_kl], (self.seed,), self.data, model, hfunc)[0]] if model in METHODS else []
+        elif self.kind == "quant":
+            is_one = self.name in METHODS and self.data in compared()
+            made = [quantitative(self.name, self.data, self.seed)] if is_one else []
         else:
-            candidates = published_grid((), (self.seed,), self.data if self.data in DATASETS else "mnist")
-        here = (self.kind, self.data, self.name)
-        return next((run for run in candidates if tuple(run.desc.split("/")[:3]) == here), None)
+            made = [disentangling(self.data, self.seed)] if self.data in with_disentangling() else []
+        here = [self.kind, self.data, self.name]
+        return next((run for run in made if run.desc.split("/")[:3] == here), None)
 
 
 def finished(root: Path) -> dict[Path, Place]:
@@ -147,7 +150,7 @@ def read_runs(root: Path) -> list[dict]:
             "curves": {name: curve for name, curve in curves.items() if isinstance(curve, dict)},
             "pictures": {file.name: file for file in sorted((*folder.glob("*.png"), *folder.glob("*.gif")))},
         })
-    kinds, models = list(KINDS), list(QUANTITATIVE)
+    kinds, models = list(KINDS), list(METHODS)
     return sorted(runs, key=lambda run: (
         kinds.index(run["kind"]), run["data"], models.index(run["name"]) if run["name"] in models else len(models),
         run["name"], run["lambda_kl"] or 0, run["seed"],

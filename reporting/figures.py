@@ -13,14 +13,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
 from custom_pkg.terminal import flatten  # noqa: E402
-from modellib.published import MNIST  # noqa: E402
-from reporting.grid import QUANTITATIVE, TITLES  # noqa: E402
+from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for, point  # noqa: E402
 
-COLOURS = {  # Okabe and Ito's, told apart by colour-blind readers too
-    "vib": "#0072B2", "nib": "#E69F00", "squared-vib": "#56B4E9", "squared-nib": "#D55E00", "disenib": "#009E73",
-}
-MARKERS = {"vib": "o", "nib": "s", "squared-vib": "^", "squared-nib": "D", "disenib": "*"}
 SET_NAMES = {"train": "training set", "test": "test set"}
 STYLE = {"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -53,20 +48,25 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         quant = [run for run in runs if (run["kind"], run["data"]) == ("quant", data)]
         if not quant:
             continue
-        end, on = ("" if data == datasets[0] else f"-{data}"), TITLES[data]
-        paper = " Hollow marks are the paper's." if data == "mnist" else ""
-        add(
-            f"information-plane{end}", f"Information plane, {on}",
-            "I(X;T) against I(Y;T), one mark a run (of DisenIB: of the mean code, as published)." + paper +
-            " All of the information about the label and nothing else lies where the line I(Y;T) = I(X;T) meets H(Y); "
-            "nothing can lie in the grey.",
-            information_plane, quant, data,
-        )
+        end, on = ("" if data == datasets[0] else f"-{data}"), DATA_SETS[data].title
+        papers = published_on(data)
+        paper = " Hollow marks are the paper's." if papers else ""
+        lying = [run for run in quant if key_for(run["name"], "train/mi_xt") in run["evaluation"]]
+        lacking = list(dict.fromkeys(METHODS[run["name"]].title for run in quant if run not in lying))
+        if lying:
+            add(
+                f"information-plane{end}", f"Information plane, {on}",
+                "I(X;T) against I(Y;T), one mark a run (of DisenIB: of the mean code, as published)." + paper +
+                " All of the information about the label and nothing else lies where the line I(Y;T) = I(X;T) meets "
+                "H(Y); nothing can lie in the grey."
+                + (f" Codes without noise have no place in it: {', '.join(lacking)}." if lacking else ""),
+                information_plane, lying, data,
+            )
         add(
             f"robustness{end}", f"Adversarial robustness, {on}",
             "Share of the images classified correctly at first that stay correct under FGSM of size ε, mean and "
             "standard deviation over seeds (none where there is one seed)."
-            + (" Dashed: the paper." if data == "mnist" else ""),
+            + (" Dashed: the paper." if papers else ""),
             robustness, quant, data,
         )
         with_curves = [run for run in quant if "gauss" in run["curves"]]
@@ -80,7 +80,7 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
                 + (f" No curves were kept of {', '.join(lacking)}." if lacking else ""),
                 detection, with_curves,
             )
-        lagrangian = [run for run in quant if run["name"] != "disenib" and run["metrics"]]
+        lagrangian = [run for run in quant if METHODS[run["name"]].script == "train_lagrangian" and run["metrics"]]
         if lagrangian:
             add(
                 f"training-lagrangian{end}", f"Training of the Lagrangian models, {on}",
@@ -101,10 +101,10 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         if run["kind"] == "sweep":
             sweeps.setdefault((run["data"], run["name"]), []).append(run)
     for (data, name), points in sweeps.items():
-        single = [run for run in runs if (run["kind"], run["data"], run["name"]) == ("quant", data, "disenib")]
+        single = [run for run in runs if (run["kind"], run["data"], run["name"]) == ("quant", data, PROPOSED)]
         model, _, h = name.partition("-")
         add(
-            f"ib-curve-{data}-{name}", f"IB curve of {TITLES[model]}, h = {h}, {TITLES[data]}",
+            f"ib-curve-{data}-{name}", f"IB curve of {METHODS[model].title}, h = {h}, {DATA_SETS[data].title}",
             "The information that sampled codes keep at every λ, by its colour; the line joins their means. Nothing "
             "can lie in the grey."
             + (" The stars are DisenIB's runs: full, of the mean code, as published; hollow, of sampled codes, as the "
@@ -142,8 +142,9 @@ def _plane(
              title=SET_NAMES[split])
 
 
-def _size(model: str) -> float:
-    return 130 if model == "disenib" else 45
+def _size(model: str, star: float = 130, other: float = 45) -> float:
+    """Of a mark: a star looks smaller than it is."""
+    return star if METHODS[model].marker == "*" else other
 
 
 def information_plane(runs: Sequence[dict], data: str):
@@ -151,27 +152,24 @@ def information_plane(runs: Sequence[dict], data: str):
     models = _models(runs)
     for axes, split in zip(panels, SPLITS, strict=True):
         points = {run["where"]: point(run, split) for run in runs}
-        papers = {}
-        if data == "mnist":
-            flat = {model: flatten(MNIST[model]) for model in QUANTITATIVE}
-            papers = {
-                model: [flat[model][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")] for model in flat
-            }
+        flat = {model: flatten(column) for model, column in published_on(data).items()}
+        papers = {
+            model: [flat[model][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")] for model in flat
+        }
         _plane(axes, split, *_limits(runs, split), [*points.values(), *papers.values()])
         for model, published in papers.items():
-            axes.scatter(*published, s=_size(model) * 1.6, marker=MARKERS[model], facecolors="none",
-                         edgecolors=COLOURS[model], linewidths=1.3, zorder=3)
+            axes.scatter(*published, s=_size(model) * 1.6, marker=METHODS[model].marker, facecolors="none",
+                         edgecolors=METHODS[model].colour, linewidths=1.3, zorder=3)
         for run in runs:
-            axes.scatter(*points[run["where"]], s=_size(run["name"]), marker=MARKERS[run["name"]],
-                         color=COLOURS[run["name"]], alpha=0.85, lw=0, zorder=4)
-    shown = list(QUANTITATIVE) if data == "mnist" else models
+            axes.scatter(*points[run["where"]], s=_size(run["name"]), marker=METHODS[run["name"]].marker,
+                         color=METHODS[run["name"]].colour, alpha=0.85, lw=0, zorder=4)
     handles = [
-        Line2D([], [], ls="", marker=MARKERS[model], ms=11 if model == "disenib" else 7, color=COLOURS[model],
-               markerfacecolor=COLOURS[model] if model in models else "none",
-               label=TITLES[model] + ("" if model in models else " (paper only: not run)"))
-        for model in shown
+        Line2D([], [], ls="", marker=method.marker, ms=_size(model, 11, 7), color=method.colour,
+               markerfacecolor=method.colour if model in models else "none",
+               label=method.title + ("" if model in models else " (paper only: not run)"))
+        for model, method in METHODS.items() if model in models or model in papers
     ]
-    if data == "mnist":
+    if papers:
         hollow = {"color": "0.3", "markerfacecolor": "none"}
         handles.append(Line2D([], [], ls="", marker="o", ms=8, label="hollow: paper", **hollow))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
@@ -185,28 +183,29 @@ def _models(runs: Sequence[dict]) -> list[str]:
 def robustness(runs: Sequence[dict], data: str):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     epsilons = [0.0, *map(float, EPSILONS)]
+    papers = published_on(data)
     for axes, split in zip(panels, SPLITS, strict=True):
-        for model in QUANTITATIVE:
-            style = {"color": COLOURS[model], "marker": MARKERS[model], "ms": 8 if model == "disenib" else 5}
-            if data == "mnist":
-                fgsm = MNIST[model][split]["fgsm"]
+        for model, method in METHODS.items():
+            style = {"color": method.colour, "marker": method.marker, "ms": _size(model, 8, 5)}
+            if model in papers:
+                fgsm = papers[model][split]["fgsm"]
                 axes.plot(epsilons, [100, *(100 * fgsm[epsilon] for epsilon in EPSILONS)], ls="--", lw=1, alpha=0.7,
-                          color=COLOURS[model])
+                          color=method.colour)
             of_model = [run["evaluation"] for run in runs if run["name"] == model]
             if not of_model:
-                if data == "mnist":
-                    axes.plot([], [], ls="--", lw=1, color=COLOURS[model], label=f"{TITLES[model]} (paper; not run)")
+                if model in papers:
+                    axes.plot([], [], ls="--", lw=1, color=method.colour, label=f"{method.title} (paper; not run)")
                 continue
             values = [[100 * run[f"{split}/fgsm/{epsilon}"] for run in of_model] for epsilon in EPSILONS]
             means = [100, *map(statistics.mean, values)]
             stds = [0, *(statistics.stdev(v) if len(v) > 1 else 0 for v in values)]
-            axes.errorbar(epsilons, means, yerr=stds, capsize=3, lw=1.6, label=TITLES[model], **style)
+            axes.errorbar(epsilons, means, yerr=stds, capsize=3, lw=1.6, label=method.title, **style)
         axes.set(xlabel="ε, for images in [-1, 1]", title=SET_NAMES[split], ylim=(0, 103), xticks=epsilons)
     panels[0].set_ylabel("still correct, %")
-    order = [TITLES[model] for model in QUANTITATIVE]
+    order = [method.title for method in METHODS.values()]
     handles = zip(*panels[1].get_legend_handles_labels(), strict=True)
-    handles = sorted(handles, key=lambda pair: order.index(pair[1].split(" ")[0]))
-    if data == "mnist":
+    handles = sorted(handles, key=lambda pair: order.index(pair[1].split(" (")[0]))
+    if papers:
         handles.append((Line2D([], [], ls="--", lw=1, color="0.3"), "dashed: paper"))
     panels[1].legend(*zip(*handles, strict=True), frameon=False, fontsize=9)
     return figure
@@ -220,8 +219,8 @@ def detection(runs: Sequence[dict]):
     for run in runs:
         fpr, tpr = zip(*run["curves"]["gauss"]["roc"], strict=True)
         first = run is next(r for r in runs if r["name"] == run["name"])
-        axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=COLOURS[run["name"]], lw=1.4, alpha=0.85,
-                  label=TITLES[run["name"]] if first else None)
+        axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=METHODS[run["name"]].colour, lw=1.4, alpha=0.85,
+                  label=METHODS[run["name"]].title if first else None)
     axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
     axes.axhline(95, color="0.6", lw=0.8)
     axes.annotate("95 %", (80, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
@@ -236,13 +235,14 @@ def detection(runs: Sequence[dict]):
         low, high = (1000 * (score - 1 / k) for score in curve["range"])
         n = len(curve["inside"])
         edges = [low + i * (high - low) / n for i in range(n + 1)]
-        for name, colour, what in (("inside", COLOURS[model], "test set"), ("outside", "0.45", OUTSIDE["gauss"])):
+        own = METHODS[model].colour
+        for name, colour, what in (("inside", own, "test set"), ("outside", "0.45", OUTSIDE["gauss"])):
             total = sum(curve[name])
             panel.stairs([100 * count / total for count in curve[name]], edges, fill=True, alpha=0.5, color=colour,
                          label=what)
         panel.set_ylabel("images, %", fontsize=8)
         panel.tick_params(labelsize=8)
-        panel.legend(frameon=False, fontsize=8, title=f"{TITLES[model]}, seed {run['seed']}", title_fontsize=8)
+        panel.legend(frameon=False, fontsize=8, title=f"{METHODS[model].title}, seed {run['seed']}", title_fontsize=8)
     panels[0].set_title("ODIN scores")
     panels[-1].set_xlabel("(score − 1/K) · 1000")
     return figure
@@ -257,7 +257,7 @@ def training_lagrangian(runs: Sequence[dict]):
             first = run is next(r for r in runs if r["name"] == run["name"])
             axes.plot([line["epoch"] for line in run["metrics"] if key in line],
                       [scale * line[key] for line in run["metrics"] if key in line], lw=1.1, alpha=0.85,
-                      color=COLOURS[run["name"]], label=TITLES[run["name"]] if first else None)
+                      color=METHODS[run["name"]].colour, label=METHODS[run["name"]].title if first else None)
         axes.set(xlabel="epoch", ylabel=name)
     panels[0].set_ylim(bottom=_floor(runs))
     panels[1].set_yscale("log")
@@ -274,7 +274,7 @@ def _floor(runs: Sequence[dict]) -> float:
 
 def training_disenib(runs: Sequence[dict]):
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    labels = [f"{run['kind'].replace('quant', 'quantitative')}, {TITLES[run['data']]}" for run in runs]
+    labels = [f"{run['kind'].replace('quant', 'quantitative')}, {DATA_SETS[run['data']].title}" for run in runs]
     names = list(dict.fromkeys(labels))
     colours = plt.get_cmap("tab10")
     for run, label in zip(runs, labels, strict=True):
@@ -307,6 +307,7 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
         by_lambda.setdefault(run["lambda_kl"], []).append(run)
     values = sorted(by_lambda)
     norm = matplotlib.colors.LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
+    own = METHODS[PROPOSED].colour
     for axes, split in zip(panels, SPLITS, strict=True):
         at_lambda = [[point(run, split) for run in by_lambda[value]] for value in values]
         means = [[statistics.mean(part) for part in zip(*points, strict=True)] for points in at_lambda]
@@ -317,16 +318,16 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
         axes.plot(*zip(*means, strict=True), color=CURVE, lw=1.5, zorder=2)
         colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,
                                cmap="viridis", s=45, zorder=3)
-        for stars, inside, edge in ((hollow, "none", COLOURS["disenib"]), (full, COLOURS["disenib"], "black")):
+        for stars, inside, edge in ((hollow, "none", own), (full, own, "black")):
             if stars:
                 axes.scatter(*zip(*stars, strict=True), s=150, marker="*", color=inside, edgecolors=edge,
                              linewidths=0.8, zorder=4)
     figure.colorbar(colours, ax=panels, label="λ")
-    model = TITLES[runs[0]["name"].partition("-")[0]]
+    model = METHODS[runs[0]["name"].partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
                Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]
     if disenib:
-        star = {"ls": "", "marker": "*", "ms": 12, "color": COLOURS["disenib"]}
+        star = {"ls": "", "marker": "*", "ms": 12, "color": own}
         handles += [Line2D([], [], mec="black", label="DisenIB, mean code", **star),
                     Line2D([], [], mfc="none", label="DisenIB, sampled codes", **star)]
     panels[0].legend(handles=handles, frameon=False, loc="lower right")

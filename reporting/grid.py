@@ -1,4 +1,4 @@
-"""The runs of the paper: their names, their commands and their folders."""
+"""The runs of the paper and of its references: their names, their commands and their folders."""
 
 import importlib
 import json
@@ -11,29 +11,11 @@ from custom_pkg import options as opt
 from custom_pkg.errors import UserError
 from custom_pkg.options import FREE_AT_RESUME
 from custom_pkg.run_folder import RunFolder
+from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, QUICK_DATA, with_disentangling
 
-QUANTITATIVE = {  # the published comparison; name -> script and flags
-    "vib": ("train_lagrangian.py", "--model=vib --dataset={dataset} --lambda_kl=0.01"),
-    "nib": ("train_lagrangian.py", "--model=nib --dataset={dataset} --lambda_kl=0.01"),
-    "squared-vib": ("train_lagrangian.py", "--model=vib --hfunc=pow --dataset={dataset} --lambda_kl=0.001"),
-    "squared-nib": ("train_lagrangian.py", "--model=nib --hfunc=pow --dataset={dataset} --lambda_kl=0.001"),
-    "disenib": ("train_disenib.py", "--dataset={dataset}"),
-}
-DISENTANGLING = {f"disentangling-{data}": data for data in ("mnist", "shapes", "sprites")}
-NAMES = (*QUANTITATIVE, *DISENTANGLING)
-TITLES = {
-    "vib": "VIB", "nib": "NIB", "squared-vib": "squared-VIB", "squared-nib": "squared-NIB", "disenib": "DisenIB",
-    "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "scikit-learn's digits",
-    "shapes": "Shapes", "sprites": "Sprites",
-}
-
+DISENTANGLING = {f"disentangling-{data}": data for data in with_disentangling()}
+NAMES = (*METHODS, *DISENTANGLING)  # as --only calls them
 QUICK_LABEL = "quick version, not the published experiment"
-QUICK = {  # how the quick version shortens each script that needs no download: still every term of its objective
-    "train_lagrangian.py": "--epochs=20",
-    "train_disenib.py": "--steps=60 --est_thr=20",
-    "train_disenib_shapes.py": "--steps=60 --est_thr=20 --freq_step_eval=20 --data_source=rendered",
-    "train_disenib_sprites.py": "--steps=40 --est_thr=15 --freq_step_eval=20 --data_source=rendered",
-}
 
 # Options that do not make a run another experiment: where, how exactly and on which images it ran, what it logged.
 NOT_THE_EXPERIMENT = (
@@ -44,13 +26,18 @@ NOT_THE_EXPERIMENT = (
 
 @dataclass(frozen=True)
 class Run:
-    """One start of an ordinary script. extra: flags beside those of the experiment, as the user chose them."""
+    """One start of an ordinary script.
+
+    extra: flags beside those of the experiment, as the user chose them. quick: flags that make it small, where it can
+    be made so without a download.
+    """
 
     script: str
     flags: tuple[str, ...]
     desc: str
     seed: int = 0
     extra: tuple[str, ...] = ()
+    quick: str | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -85,28 +72,32 @@ class Run:
         return f"{self.desc}, seed {self.seed}"
 
 
+def quantitative(name: str, dataset: str, seed: int = 0) -> Run:
+    method = METHODS[name]
+    flags = tuple(method.flags.format(dataset=dataset).split())
+    return Run(f"{method.script}.py", flags, f"quant/{dataset}/{name}", seed, quick=method.quick)
+
+
+def disentangling(data: str, seed: int = 0) -> Run:
+    desc = f"disentangling/{data}/{PROPOSED}"
+    return Run(f"train_disenib_{data}.py", (), desc, seed, quick=DATA_SETS[data].quick)
+
+
 def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, precision: str = "fp32") -> list[Run]:
-    """The runs of the paper named in `only` (all that the data set has, when empty). Raises UserError."""
-    foreign = [name for name in only if name in DISENTANGLING] if dataset != "mnist" else []
+    """The runs named in `only`, or all of the paper that the data set has. Raises UserError."""
+    foreign = [name for name in only if name in DISENTANGLING] if dataset != PAPER_DATA else []
     if foreign:
-        raise UserError(f"--only={foreign[0]} goes with --dataset=mnist: the disentangling runs have their own data")
-    names = only or (NAMES if dataset == "mnist" else tuple(QUANTITATIVE))
+        raise UserError(
+            f"--only={foreign[0]} goes with --dataset={PAPER_DATA}: the disentangling runs have their own data"
+        )
+    compared = [name for name, method in METHODS.items() if (name in only if only else not method.reference)]
+    pictured = [data for name, data in DISENTANGLING.items() if (name in only if only else dataset == PAPER_DATA)]
     runs = []
     for seed in seeds:
-        for name in NAMES:
-            if name not in names:
-                continue
-            if name in QUANTITATIVE:
-                script, flags = QUANTITATIVE[name]
-                desc = f"quant/{dataset}/{name}"
-            else:
-                script, flags, desc = (
-                    f"train_disenib_{DISENTANGLING[name]}.py", "", f"disentangling/{DISENTANGLING[name]}/disenib"
-                )
-            bf16 = precision != "fp32" and script != "train_lagrangian.py"
-            extra = (f"--precision={precision}",) if bf16 else ()
-            runs.append(Run(script, tuple(flags.format(dataset=dataset).split()), desc, seed, extra))
-    return runs
+        runs += [quantitative(name, dataset, seed) for name in compared]
+        runs += [disentangling(data, seed) for data in pictured]
+    chosen = (f"--precision={precision}",) if precision != "fp32" else ()
+    return [run if run.script == "train_lagrangian.py" else replace(run, extra=chosen) for run in runs]
 
 
 def sweep_grid(values: Sequence[float], seeds: Sequence[int], dataset: str, model: str, hfunc: str) -> list[Run]:
@@ -115,7 +106,7 @@ def sweep_grid(values: Sequence[float], seeds: Sequence[int], dataset: str, mode
     return [
         Run(
             "train_lagrangian.py", (f"--model={model}", *h, f"--dataset={dataset}", f"--lambda_kl={value:.3g}"),
-            f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed,
+            f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed, quick=METHODS[model].quick,
         )
         for value in values for seed in seeds
     ]
@@ -137,6 +128,8 @@ def sweep_values(text: str) -> list[float]:
 def quick(run: Run) -> Run:
     """The same run made small, below quick/: on digits in the place of MNIST, on images that are drawn here."""
     flags = [flag for flag in run.flags if not flag.startswith("--dataset=")]
-    dataset = ["--dataset=digits"] if len(flags) < len(run.flags) else []
-    desc = run.desc.replace("quant/mnist/", "quant/digits/").replace("sweep/mnist/", "sweep/digits/")
-    return replace(run, flags=(*flags, *dataset, *QUICK[run.script].split()), desc=f"quick/{desc}")
+    dataset = [f"--dataset={QUICK_DATA}"] if len(flags) < len(run.flags) else []
+    desc = run.desc
+    for kind in ("quant", "sweep"):
+        desc = desc.replace(f"{kind}/{PAPER_DATA}/", f"{kind}/{QUICK_DATA}/")
+    return replace(run, flags=(*flags, *dataset, *run.quick.split()), desc=f"quick/{desc}")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from experiments.catalogue import DATA_SETS, with_disentangling
 from reporting import tables
 from reporting.figures import Figure
-from reporting.grid import DISENTANGLING, TITLES
 
 TITLE = "Disentangled Information Bottleneck, reproduced"
 READING = (
@@ -26,7 +26,6 @@ PICTURES = {
     "interpolation.png": "From one style to another, a row for every class",
     "training.gif": "Swaps over training",
 }
-ART = {"sprites": " (art: Liberated Pixel Cup, CC BY-SA 3.0 / GPL 3.0)"}  # whose it is, where the pictures show it
 CSS = """
 :root { color-scheme: light dark; --text: #1b1f24; --page: #ffffff; --line: #d5dae0; --head: #f2f5f8; --dim: #57606a; }
 @media (prefers-color-scheme: dark) {
@@ -62,7 +61,8 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
     """The report, in the order in which it is read. found: the content of tables.json."""
     result = []
     for data in found["quantitative"]:
-        part = Section(f"Results on {TITLES[data]}", ("text", READING), ("table", *tables.comparison(found, data)))
+        title = f"Results on {DATA_SETS[data].title}"
+        part = Section(title, ("text", READING), ("table", *tables.comparison(found, data)))
         for model in found["quantitative"][data]:
             if table := tables.one_model(found, data, model):
                 part.parts.append(("table", *table))
@@ -79,14 +79,14 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
     elif not any(run["curves"] for run in runs):
         result[-1].parts.append(("text", "ROC and scores of ODIN are not drawn: no run has kept its curves."))
     part = Section("Supervised disentangling", ("text", NO_NUMBERS))
-    for data in DISENTANGLING.values():
+    for data in with_disentangling():
         table = tables.disentangling(found, data)
-        part.parts.append(("table", *table) if table else ("text", f"{TITLES[data]}: {tables.ABSENT}."))
+        part.parts.append(("table", *table) if table else ("text", f"{DATA_SETS[data].title}: {tables.ABSENT}."))
         of_data = [run for run in runs if (run["kind"], run["data"]) == ("disentangling", data)]
         for run in of_data[:1]:  # of every seed, the page would be many megabytes
             note = f", {found['label']}" if found["label"] else ""  # their files do not say so themselves
-            title, images = f"{TITLES[data]}, seed {run['seed']}{note}", run["config"]["data"]["source"]
-            images += ART.get(data, "") if "rendered" not in images else ""
+            title, images = f"{DATA_SETS[data].title}, seed {run['seed']}{note}", run["config"]["data"]["source"]
+            images += DATA_SETS[data].art if "rendered" not in images else ""
             beside = {"fixed.png", "training.gif"} if "held-out.png" in run["pictures"] else {"training.gif"}
             part.parts += [
                 ("link", f"{title}: {what}", run["pictures"][name], images) if name in beside

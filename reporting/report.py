@@ -4,17 +4,18 @@ from pathlib import Path
 
 from custom_pkg.files import write_atomically, write_json
 from custom_pkg.terminal import format_table
+from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, QUICK_DATA
 from reporting import page, tables
 from reporting.collect import collect, read_runs
 from reporting.figures import draw_all
-from reporting.grid import QUANTITATIVE, QUICK_LABEL, TITLES
+from reporting.grid import QUICK_LABEL
 
 
 def report(source: Path, target: Path, *, label: str | None = None, readme: Path | None = None) -> str:
     """Collect the finished runs below `source` into `target`, build everything there from `target` alone.
 
-    label: marks what is not the published experiment. readme: gets the tables between its marks, where it has them.
-    Returns what to print.
+    label: marks what is not the published experiment. readme: it and the pages in docs/ beside it get the tables
+    between those marks that they have. Returns what to print.
     """
     lines = collect(source, target, published_only=label is None)
     target.mkdir(parents=True, exist_ok=True)
@@ -29,22 +30,27 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
         ("report.html", page.as_html(found, figures, runs)),
     ):
         write_atomically(target / name, text.encode())
-    if readme is not None and readme.exists():
-        before = readme.read_text(encoding="utf-8")
+    for text in pages_with_tables(readme) if readme else ():
+        before = text.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)
         if after != before:
-            write_atomically(readme, after.encode())
-            lines.append(f"new numbers in {readme}")
+            write_atomically(text, after.encode())
+            lines.append(f"new numbers in {text}")
     for data in datasets:
         header, rows = tables.comparison(found, data)
-        title = f"{TITLES[data]}, {label}" if label else TITLES[data]
+        title = f"{DATA_SETS[data].title}, {label}" if label else DATA_SETS[data].title
         lines += ["", title, format_table(header, rows)]
     lines += ["", f"{len(runs)} runs, {len(figures)} figures; open {target / 'report.html'}"]
     return "\n".join(lines)
 
 
+def pages_with_tables(readme: Path) -> list[Path]:
+    """Those texts whose tables are made anew by a report."""
+    return [text for text in (readme, *sorted((readme.parent / "docs").glob("*.md"))) if text.exists()]
+
+
 def build_tables(runs: list[dict], label: str | None) -> dict:
     """tables.json: the first data set is there even when nothing was run on it, the others when something was."""
-    first = "digits" if label == QUICK_LABEL else "mnist"
-    others = sorted({run["data"] for run in runs if run["kind"] == "quant" and run["name"] in QUANTITATIVE} - {first})
+    first = QUICK_DATA if label == QUICK_LABEL else PAPER_DATA
+    others = sorted({run["data"] for run in runs if run["kind"] == "quant" and run["name"] in METHODS} - {first})
     return tables.build(runs, label, [first, *others])

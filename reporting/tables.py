@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from custom_pkg.terminal import flatten
+from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
-from modellib.published import MNIST
-from reporting.grid import DISENTANGLING, QUANTITATIVE, TITLES
 
 SPLITS = ("train", "test")
 EPSILONS = ("0.1", "0.2", "0.3")
@@ -24,10 +23,12 @@ ROWS = {  # as the paper lists them: name -> key of evaluation.json
     )},
 }
 SETS = {"train": "training set", "test": "images that training never saw"}
-OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise", "fashion_mnist": "Fashion-MNIST"}
+OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
+    name: data.title for name, data in DATA_SETS.items() if data.outside and name != PAPER_DATA
+}
 CODES = ("sample", "mean")
 STYLE_ROW = METRICS["style_to_label_accuracy"]
-ON_THE_WAY = {  # of DisenIB, in the project's README: heading -> rows of the table
+ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
     "I(X;T) train / test": ("I(X;T), train", "I(X;T), test"),
     "I(Y;T) train / test": ("I(Y;T), train", "I(Y;T), test"),
@@ -40,13 +41,15 @@ OVERVIEW = [METRICS[key] for key in (
     "accuracy_mean_code", "swap_mse", "reconstruction_mse", "class_mean_mse", "swap_psnr", "swap_recognised",
     "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation", "style_to_label_accuracy",
     "style_to_label_knn_accuracy", "style_to_label_chance",
-)]  # of the disentangling runs, in the project's README
+)]  # of the disentangling runs, in docs/results.md
+SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
+           "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
 ABSENT = "not run"
 
 
 def key_for(model: str, key: str) -> str:
-    """The key of the published figure: DisenIB's informations and accuracies are those of the mean code."""
-    of_mean = model == "disenib" and key.split("/")[-1] in ("mi_xt", "mi_yt", "accuracy")
+    """The key of the published figure: some methods' informations and accuracies are those of the mean code."""
+    of_mean = METHODS[model].code == "mean" and key.split("/")[-1] in ("mi_xt", "mi_yt", "accuracy")
     return f"{key}_mean_code" if of_mean else key
 
 
@@ -86,9 +89,9 @@ def build(runs: Sequence[dict], label: str | None, datasets: Sequence[str]) -> d
     return {
         "label": label,
         "quantitative": {data: _quantitative(of("quant", data), data) for data in datasets},
-        "detection": _detection(of("quant", "mnist")),
-        "on the way": _on_the_way([run for run in of("quant", "mnist") if run["name"] == "disenib"]),
-        "disentangling": {data: _disentangling(of("disentangling", data)) for data in DISENTANGLING.values()},
+        "detection": _detection(of("quant", PAPER_DATA)),
+        "on the way": _on_the_way([run for run in of("quant", PAPER_DATA) if run["name"] == PROPOSED]),
+        "disentangling": {data: _disentangling(of("disentangling", data)) for data in with_disentangling()},
         "sweeps": sweeps,
         "runs": [_record(run) for run in runs],
     }
@@ -96,10 +99,11 @@ def build(runs: Sequence[dict], label: str | None, datasets: Sequence[str]) -> d
 
 def _quantitative(runs: Sequence[dict], data: str) -> dict[str, dict]:
     models = {}
-    for model in QUANTITATIVE:
-        published = flatten(MNIST[model]) if data == "mnist" else {}
+    for model, method in METHODS.items():
         by_key = _by_key([run for run in runs if run["name"] == model])
-        models[model] = _figures(model, ROWS, by_key, published)
+        if method.reference and not by_key:
+            continue
+        models[model] = _figures(model, ROWS, by_key, flatten(method.published.get(data, {})))
         if by_key:
             models[model]["last epoch"] = {"seeds": by_key["epoch"]}
     return models
@@ -117,10 +121,9 @@ def _figures(model: str, rows: dict[str, str], by_key: dict, published: dict[str
 def _detection(runs: Sequence[dict]) -> dict:
     """Detection of other sets and with the other code, where evaluate.py has measured it."""
     found: dict[str, dict] = {}
-    for model in QUANTITATIVE:
+    for model, method in METHODS.items():
         for code in CODES:
-            own = "mean" if model == "disenib" else "sample"
-            file = "last" if code == own else f"last-{code}-code"
+            file = "last" if code == method.code else f"last-{code}-code"
             for outside in OUTSIDE:
                 key = f"ood/{outside}/fpr_at_95_tpr"
                 values = {
@@ -133,7 +136,7 @@ def _detection(runs: Sequence[dict]) -> dict:
 
 
 def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
-    """DisenIB at every step at which all its runs were evaluated: step -> row -> figure."""
+    """The proposed method at every step at which all its runs were evaluated: step -> row -> figure."""
     by_step: dict[int, list[dict]] = {}
     for run in runs:
         on_its_way = [evaluation for name, evaluation in run["others"].items() if name.startswith("step")]
@@ -141,7 +144,7 @@ def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
             by_step.setdefault(int(evaluation["step"]), []).append({"seed": run["seed"], "evaluation": evaluation})
     rows = {**ROWS, STYLE_ROW: "test/style_to_label_accuracy"}
     return {
-        str(step): _figures("disenib", rows, _by_key(by_step[step]), {})
+        str(step): _figures(PROPOSED, rows, _by_key(by_step[step]), {})
         for step in sorted(by_step) if len(by_step[step]) == len(runs)
     }
 
@@ -166,9 +169,9 @@ def _by_key(runs: Sequence[dict]) -> dict[str, dict[str, float]]:
 
 
 def point(run: dict, split: str) -> list[float]:
-    """Where a run lies in the information plane: I(X;T), I(Y;T)."""
-    model = run["name"] if run["kind"] == "quant" else ""
-    return [run["evaluation"][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")]
+    """Where a run lies in the information plane: I(X;T), I(Y;T), of a sweep those of sampled codes."""
+    keys = [f"{split}/{key}" for key in ("mi_xt", "mi_yt")]
+    return [run["evaluation"][key_for(run["name"], key) if run["kind"] == "quant" else key] for key in keys]
 
 
 def _record(run: dict) -> dict:
@@ -181,10 +184,10 @@ def _record(run: dict) -> dict:
     }
 
 
-def cell(figure: dict | None, *, digits: int = 2) -> str:
+def cell(figure: dict | None, *, digits: int = 2, absent: str = ABSENT) -> str:
     """mean ± std (paper), with a dagger where it is off; of one seed there is no std."""
     if figure is None:
-        return ABSENT
+        return absent
     text = f"{figure['mean']:.{digits}f}"
     if figure["std"] is not None:
         text += f" ± {figure['std']:.{digits}f}"
@@ -200,10 +203,10 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def comparison(tables: dict, data: str, *, absent_too: bool = True) -> tuple[list[str], list[list[str]]]:
     """The paper's table: a column per model, with those that were not run or without them."""
     columns = {model: figures for model, figures in tables["quantitative"][data].items() if figures or absent_too}
-    corner = "ours ± std (paper)" if data == "mnist" else "ours ± std"
-    rows = [[row, *(cell(f.get(row)) for f in columns.values())] for row in ROWS]
+    corner = "ours ± std (paper)" if published_on(data) else "ours ± std"
+    rows = [[row, *(cell(f.get(row), absent="–" if f else ABSENT) for f in columns.values())] for row in ROWS]
     last = [", ".join(map(str, f["last epoch"]["seeds"].values())) if f else ABSENT for f in columns.values()]
-    return [corner, *(TITLES[model] for model in columns)], [*rows, ["last epoch, per seed", *last]]
+    return [corner, *(METHODS[model].title for model in columns)], [*rows, ["last epoch, per seed", *last]]
 
 
 def one_model(tables: dict, data: str, model: str) -> tuple[list[str], list[list[str]]] | None:
@@ -223,8 +226,8 @@ def one_model(tables: dict, data: str, model: str) -> tuple[list[str], list[list
             in_stds = f"{figure['difference'] / figure['std']:+.1f}" if figure["std"] else "–"
             paper = [f"{published:.2f}", f"{figure['difference']:+.2f}", in_stds]
         rows.append([row, cell(figure), *paper, *(f"{value:.2f}" for value in figure["seeds"].values())])
-    paper = ["paper", "difference", "in our stds"] if data == "mnist" else []
-    return [TITLES[model], "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows
+    paper = ["paper", "difference", "in our stds"] if data in METHODS[model].published else []
+    return [METHODS[model].title, "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows
 
 
 def detection(tables: dict) -> tuple[list[str], list[list[str]]]:
@@ -232,13 +235,13 @@ def detection(tables: dict) -> tuple[list[str], list[list[str]]]:
     rows = []
     for model, found in tables["detection"].items():
         figures = [found.get(outside, {}).get(code) for outside in OUTSIDE for code in CODES]
-        rows.append([TITLES[model], *(cell(figure, digits=1) for figure in figures)])
+        rows.append([METHODS[model].title, *(cell(figure, digits=1) for figure in figures)])
     return ["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows
 
 
 def on_the_way(tables: dict) -> tuple[list[str], list[list[str]]]:
-    """DisenIB at the steps at which it was evaluated, and the paper's figures of the last one."""
-    published = tables["quantitative"]["mnist"]["disenib"]
+    """The proposed method at the steps at which it was evaluated, and the paper's figures of the last one."""
+    published = tables["quantitative"][PAPER_DATA][PROPOSED]
     rows = [
         [f"{int(step):,}", *(" / ".join(cell(figures.get(row)) for row in names) for names in ON_THE_WAY.values())]
         for step, figures in tables["on the way"].items()
@@ -257,13 +260,13 @@ def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] 
     for row in dict.fromkeys(row for figures in by_split.values() for row in figures):
         found = [figures.get(row) for figures in by_split.values()]
         rows.append([row, *(cell(figure, digits=figure["digits"]) if figure else "–" for figure in found)])
-    return [TITLES[data], *(SETS[split] for split in by_split)], rows
+    return [DATA_SETS[data].title, *(SETS[split] for split in by_split)], rows
 
 
 def disentangling_overview(tables: dict) -> tuple[list[str], list[list[str]]]:
     """What matters most of the disentangling runs, a column per data set and split; without those that were not run."""
     columns = {
-        f"{TITLES[data]}, {'training' if split == 'train' else 'unseen'}": figures
+        f"{DATA_SETS[data].title}, {'training' if split == 'train' else 'unseen'}": figures
         for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
     }
     rows = []
@@ -312,11 +315,11 @@ def to_csv(tables: dict) -> str:
                     tables["label"] or "", data, model, row, *numbers, len(seeds), " ".join(seeds) or ABSENT
                 ])
     others = [
-        ("mnist", model, f"OOD FPR at 95 % TPR, {OUTSIDE[outside]}, {code} code, %", figure)
+        (PAPER_DATA, model, f"OOD FPR at 95 % TPR, {OUTSIDE[outside]}, {code} code, %", figure)
         for model, found in tables["detection"].items()
         for outside, codes in found.items() for code, figure in codes.items()
     ] + [
-        (data, "disenib", f"{row}; {SETS[split]}", figure)
+        (data, PROPOSED, f"{row}; {SETS[split]}", figure)
         for data, by_split in tables["disentangling"].items()
         for split, figures in by_split.items() for row, figure in figures.items()
     ]
@@ -334,13 +337,15 @@ def _number(value: float | None) -> str:
 def to_latex(tables: dict) -> str:
     """A booktabs table per data set of the comparison, and one of the disentangling runs each."""
     parts, label = ["% \\usepackage{booktabs}"], f" ({tables['label']})" if tables["label"] else ""
+    title = lambda data: DATA_SETS[data].title  # noqa: E731
     for data in tables["quantitative"]:
-        parts.append(_latex(*comparison(tables, data), f"Results on {TITLES[data]}, mean ± std over seeds{label}."))
+        parts.append(_latex(*comparison(tables, data), f"Results on {title(data)}, mean ± std over seeds{label}."))
     if tables["detection"]:
-        parts.append(_latex(*detection(tables), f"Detection with sampled and with mean codes on MNIST{label}."))
+        caption = f"Detection with sampled and with mean codes on {title(PAPER_DATA)}{label}."
+        parts.append(_latex(*detection(tables), caption))
     for data in tables["disentangling"]:
         if table := disentangling(tables, data):
-            parts.append(_latex(*table, f"Disentangling of {TITLES[data]}{label}."))
+            parts.append(_latex(*table, f"Disentangling of {title(data)}{label}."))
     return "\n\n".join(parts) + "\n"
 
 
@@ -366,14 +371,16 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
     ])
 
 
-def with_tables(readme: str, tables: dict) -> str:
-    """The README with the present tables between those marks that it has."""
+def with_tables(text: str, tables: dict) -> str:
+    """A text with the present tables between those marks that it has."""
+    header, rows = comparison(tables, PAPER_DATA, absent_too=False)
     for name, table in (
-        ("results", comparison(tables, "mnist", absent_too=False)), ("detection", detection(tables)),
+        ("summary", (header, [row for row in rows if row[0] in SUMMARY])), ("results", (header, rows)),
+        ("detection", detection(tables)),
         ("on-the-way", on_the_way(tables)), ("disentangling", disentangling_overview(tables)),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if begin in readme:
-            before, rest = readme.split(begin)
-            readme = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
-    return readme
+        if begin in text:
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
+    return text

@@ -6,6 +6,7 @@ import torch
 import dataloader
 from custom_pkg.errors import UserError
 from experiments import quantitative, run_table
+from modellib import published
 from modellib.evaluations.protocol import EvaluationSettings, evaluate
 from modellib.evaluations.style import label_from_style
 from train_lagrangian import Options
@@ -81,13 +82,14 @@ def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
 
 @pytest.mark.parametrize("change, column", [
     ({}, "vib"), ({"model": "nib"}, "nib"), ({"hfunc": "pow", "lambda_kl": 0.001}, "squared-vib"),
-    ({"model": "nib", "hfunc": "pow", "lambda_kl": 0.001}, "squared-nib"),
+    ({"model": "nib", "hfunc": "pow", "lambda_kl": 0.001}, "squared-nib"), ({"epochs": 3, "batch_size": 7}, "vib"),
+    ({"model": "plain"}, None), ({"train_attack": "pgd"}, None),
     ({"dataset": "digits"}, None), ({"lambda_kl": 0.1}, None), ({"hfunc": "pow"}, None), ({"hfunc": "exp"}, None),
     ({"hfunc": "pow", "lambda_kl": 0.001, "hfunc_param": 2.0}, None),
 ])
 def test_the_paper_s_column_stands_beside_runs_of_its_settings_only(change, column):
-    published = run_table.published_for("train_lagrangian", replace(VIB, **change))
-    assert published == (run_table.MNIST[column] if column else None)
+    found = run_table.published_for("train_lagrangian", replace(VIB, **change))
+    assert found == (published.MNIST[column] if column else None)
 
 
 def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_path):
@@ -118,14 +120,14 @@ def test_what_is_known_of_a_data_set_by_its_name_is_so(name):
 
 def test_the_table_shows_what_was_measured_beside_the_paper_s_figures_and_nothing_else():
     measured = {"epoch": 3, "step": 7, "train": {"accuracy": 0.5, "mi_xt": 2.0}, "test": {"accuracy": 0.25}}
-    lines = run_table.results_table(measured, run_table.MNIST["vib"]).split("\n")
+    lines = run_table.results_table(measured, published.MNIST["vib"]).split("\n")
     assert [line.split() for line in lines if "-" not in line] == [
         ["epoch", "3,", "step", "7", "train", "paper", "test", "paper"],
         ["accuracy,", "%", "50.00", "99.79", "25.00", "97.59"],
         ["I(X;T),", "nats", "2.000", "3.900", "4.070"],
     ]
     detection = {"epoch": 3, "step": 7, "test": {}, "ood": {"gauss": {"auroc": 0.9}, "uniform": {"auroc": 0.8}}}
-    lines = run_table.results_table(detection, run_table.MNIST["vib"]).split("\n")
+    lines = run_table.results_table(detection, published.MNIST["vib"]).split("\n")
     assert [line.split() for line in lines if "--" not in line] == [
         ["detection", "of", "gauss", "paper", "uniform"], ["AUROC,", "%", "90.00", "95.70", "80.00"],
     ]

@@ -3,11 +3,17 @@ import math
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from modellib.gaussians import kl_to_standard_normal, pairwise_kl, sample
+from modellib.gaussians import kl_to_standard_normal, log_density, pairwise_kl, sample
 
 
 def seeded(number=0):
     return torch.Generator().manual_seed(number)
+
+
+def test_log_density_equals_torch_distributions():
+    code, mean = torch.randn(2, 50, 16, generator=seeded())
+    std = torch.rand(50, 16, generator=seeded(1)) * 3 + 0.1
+    torch.testing.assert_close(log_density(code, mean, std), Independent(Normal(mean, std), 1).log_prob(code))
 
 
 def test_vib_kl_equals_torch_distributions():

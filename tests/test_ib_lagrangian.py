@@ -7,11 +7,7 @@ import torch.nn.functional as F
 from modellib import ib_lagrangian
 from modellib.gaussians import kl_to_standard_normal, pairwise_kl
 from modellib.networks import NIBEncoder, VIBEncoder, initialise_xavier
-
-PUBLISHED = {
-    "emb_dim": 16, "enc_hidden_dims": (1024, 1024), "dec_hidden_dims": (), "vib_softplus_scalar": -1.0,
-    "nib_log_std": 1.0, "nib_log_std_trainable": True,
-}
+from train_lagrangian import Options
 
 
 def seeded(number=0):
@@ -19,7 +15,7 @@ def seeded(number=0):
 
 
 def published_networks(model, **changes):
-    return ib_lagrangian.build_networks(784, 10, model=model, generator=seeded(), **{**PUBLISHED, **changes})
+    return ib_lagrangian.MODELS[model].build(784, 10, Options(desc="x", **changes), seeded())
 
 
 def shapes(network):
@@ -78,7 +74,7 @@ def test_an_update_takes_one_adam_step_on_the_published_objective(model, kl):
     images, labels = torch.rand(30, 784, generator=seeded(1)), torch.randint(10, (30,), generator=seeded(2))
     networks, updated, optimizer = fresh()
     losses = ib_lagrangian.update(
-        networks, optimizer, images, labels, kl=ib_lagrangian.KL_TERMS[model],
+        networks, optimizer, images, labels, rate=ib_lagrangian.MODELS[model].rate,
         h=ib_lagrangian.h_function("pow", 1.0), lambda_kl=0.001, generator=seeded(3),
     )
 
@@ -94,8 +90,80 @@ def test_an_update_takes_one_adam_step_on_the_published_objective(model, kl):
         torch.testing.assert_close(one, other)
 
 
+def test_ceb_pays_for_what_a_code_tells_beyond_the_label():
+    networks = published_networks("ceb", enc_hidden_dims=(20,))
+    with torch.no_grad():
+        networks.class_marginal.mean.normal_(generator=seeded(1))
+        networks.class_marginal.log_std.uniform_(-1, 1, generator=seeded(2))
+    labels = torch.tensor([3, 0, 3, 9]).repeat(20_000)
+    mean, std = torch.randn(4, 16, generator=seeded(3)).repeat(20_000, 1), torch.rand(4, 16).repeat(20_000, 1) + 0.5
+    code = mean + std * torch.randn(mean.shape, generator=seeded(4))
+    rate = ib_lagrangian.MODELS["ceb"].rate(mean, std, code, labels, networks)
+    of_class = networks.class_marginal.mean[labels], networks.class_marginal.log_std[labels].exp()
+    expected = torch.distributions.kl_divergence(*(torch.distributions.Normal(*g) for g in ((mean, std), of_class)))
+    torch.testing.assert_close(rate, expected.sum(1).mean(), rtol=0.01, atol=0)  # over 80,000 draws
+    of_class = [part.detach() for part in of_class]
+    assert ib_lagrangian.MODELS["ceb"].rate(*of_class, code, labels, networks) == 0  # a code that tells the label only
+
+
 def test_encoders_keep_nothing_of_a_forward_pass():
     encoder = NIBEncoder(4, (5,), 2)
     before = set(vars(encoder))
     encoder(torch.zeros(1, 4))
     assert set(vars(encoder)) == before
+
+
+def test_a_plain_network_pays_nothing_for_a_code_without_noise():
+    networks = published_networks("plain", enc_hidden_dims=(20,))
+    mean, std = networks.encoder(torch.rand(5, 784))
+    assert mean.shape == (5, 16) and std == 0
+    before = [p.clone() for network in networks for p in network.parameters()]
+    optimizer = torch.optim.SGD([p for network in networks for p in network.parameters()], lr=0.1)
+    images, labels = torch.rand(5, 784), torch.arange(5)
+    losses = ib_lagrangian.update(
+        networks, optimizer, images, labels, rate=ib_lagrangian.MODELS["plain"].rate,
+        h=ib_lagrangian.h_function("exp", 1.0), lambda_kl=0.5, generator=seeded(),
+    )
+    assert losses.loss_kl == 0
+    assert losses.loss_dec == F.cross_entropy(networks_of(before)(images), labels)
+
+
+def networks_of(parameters):
+    """The classifier that these weights make."""
+    w1, b1, w2, b2, w3, b3 = parameters
+    return lambda images: F.linear(F.linear(F.relu(F.linear(images, w1, b1)), w2, b2), w3, b3)
+
+
+def test_images_under_attack_stay_near_and_have_a_higher_cross_entropy():
+    networks = published_networks("plain", enc_hidden_dims=(20,))
+    images, labels = torch.rand(30, 784, generator=seeded(1)) * 2 - 1, torch.randint(10, (30,), generator=seeded(2))
+    attacked = ib_lagrangian.pgd_images(networks, images, labels, seeded(3), epsilon=0.3, steps=10, step_size=0.075)
+    assert (attacked - images).abs().max() <= 0.3 + 1e-6 and attacked.abs().max() <= 1
+    assert all(p.grad is None for network in networks for p in network.parameters())
+
+    def loss(x):
+        return F.cross_entropy(networks.decoder(networks.encoder(x)[0]), labels).item()
+
+    noise = (images + 0.3 * (2 * torch.rand(images.shape, generator=seeded(3)) - 1)).clamp(-1, 1)
+    start = ib_lagrangian.pgd_images(networks, images, labels, seeded(3), epsilon=0.3, steps=0, step_size=1.0)
+    torch.testing.assert_close(start, noise)
+    step = ib_lagrangian.pgd_images(networks, images, labels, seeded(3), epsilon=0.3, steps=1, step_size=0.075)
+    assert loss(images) < loss(step) < loss(attacked)
+
+
+def test_an_update_under_attack_trains_on_the_attacked_images():
+    images, labels, seen = torch.rand(5, 784), torch.arange(5), []
+
+    def attack(networks, images, labels, generator):
+        seen.append((images, labels))
+        return torch.zeros_like(images)
+
+    def loss_dec(images, attack):
+        networks = published_networks("plain", enc_hidden_dims=(20,))
+        optimizer = torch.optim.SGD([p for network in networks for p in network.parameters()], lr=0.1)
+        return ib_lagrangian.update(
+            networks, optimizer, images, labels, rate=None, h=None, lambda_kl=0.0, generator=seeded(), attack=attack,
+        ).loss_dec
+
+    assert loss_dec(images, attack) == loss_dec(torch.zeros_like(images), None) != loss_dec(images, None)
+    assert len(seen) == 1 and seen[0][0] is images

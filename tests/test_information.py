@@ -56,3 +56,16 @@ def test_both_informations_are_those_of_one_and_the_same_draw():
     assert result["mi_xt"] == pytest.approx(math.log(4), abs=1e-6)
     assert result["mi_yt"] == pytest.approx(math.log(4), abs=1e-6)
     assert result["mi_xt_ceiling"] == pytest.approx(math.log(100))
+
+
+def test_a_code_without_noise_tells_which_image_it_is_of_and_has_no_density():
+    images = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]])  # two of them coincide
+
+    def measure(images):
+        labels, encoder = torch.arange(len(images)) % 2, (lambda x: (x, torch.tensor(0.0)))
+        return information(encoder, nn.Identity(), images, labels, draw=lambda mean, std: mean, batch_size=3)
+
+    assert measure(images)["mi_xt_deterministic"] == pytest.approx(entropy([1 / 4, 1 / 4, 1 / 2]))
+    result = measure(images[:3])
+    assert result["mi_xt_deterministic"] == pytest.approx(math.log(3)) == result["mi_xt_ceiling"]
+    assert not {"mi_xt", "mi_xt_stderr"} & result.keys() and "mi_yt" in result

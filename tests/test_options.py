@@ -168,10 +168,8 @@ def test_a_wrong_option_is_refused_by_name(argument, words):
 def test_an_option_that_must_be_given_is_named():
     with pytest.raises(UserError, match="--text must be given"):
         opt.parse(Every, [])
-    with pytest.raises(UserError, match="must be given") as refusal:
+    with pytest.raises(UserError, match="^--desc must be given"):
         opt.parse(Options, ["--lambda_kl=0.01"])
-    assert "--model" in str(refusal.value) and "--desc" in str(refusal.value)
-    assert "--lambda_kl" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("cls", [Every, Options])
@@ -192,8 +190,9 @@ def test_help_shows_the_groups_and_the_meaning_and_default_of_every_option(cls, 
 
 
 def test_the_defaults_of_training_are_the_published_ones():
-    options = opt.to_dict(opt.parse(Options, ["--model=nib", "--lambda_kl=0.01", "--desc=x"]))
+    options = opt.to_dict(opt.parse(Options, ["--desc=x"]))
     published = {
+        "model": "vib", "lambda_kl": 0.01, "train_attack": "none",
         "hfunc": "none", "hfunc_param": 1.0, "emb_dim": 16, "enc_hidden_dims": [1024, 1024], "dec_hidden_dims": [],
         "vib_softplus_scalar": -1.0, "nib_log_std": 1.0, "nib_log_std_trainable": True, "batch_size": 100,
         "epochs": 100, "learning_rate": 1e-4, "early_stop_trials": 10, "eval_batch_size": 2560,
@@ -207,7 +206,8 @@ def test_the_defaults_of_training_are_the_published_ones():
 @pytest.mark.parametrize("argv", [
     ["--model=vib", "--nib_log_std=0"], ["--model=vib", "--nib_log_std_trainable=false"],
     ["--model=nib", "--vib_softplus_scalar=5"], ["--model=vib", "--hfunc_param=2"],
+    ["--model=plain", "--hfunc=pow"], ["--model=plain", "--lambda_kl=0.02"], ["--train_attack_steps=5"],
 ])
 def test_an_option_that_does_not_apply_is_refused(argv):
     with pytest.raises(UserError, match=argv[-1].split("=")[0]):
-        opt.parse(Options, ["--lambda_kl=0.01", "--desc=x", *argv])
+        opt.parse(Options, ["--desc=x", *argv])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from experiments.catalogue import METHODS
 from reporting import tables
 from reporting.collect import Place, collect, read_runs, thinned
 from reporting.grid import QUICK_LABEL
@@ -25,12 +26,6 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 def committed() -> dict:
     return json.loads((RESULTS / "tables.json").read_text())
-
-
-def test_the_readme_shows_the_numbers_of_the_committed_tables():
-    readme = (ROOT / "README.md").read_text()
-    assert readme.count(": begin -->") == readme.count(": end -->") == 4
-    assert tables.with_tables(readme, committed()) == readme
 
 
 def test_the_committed_tables_are_those_of_the_committed_runs():
@@ -52,7 +47,7 @@ def test_a_cell_is_mean_and_std_over_the_seeds_beside_the_paper_s_figure():
 def test_every_published_figure_has_its_row():
     published = {row: {} for row in tables.ROWS}
     for model in ("vib", "nib", "squared-vib", "squared-nib", "disenib"):
-        flat = tables.flatten(tables.MNIST[model])
+        flat = tables.flatten(METHODS[model].published["mnist"])
         for row, key in tables.ROWS.items():
             published[row][model] = flat[tables.key_for(model, key)]
         assert {tables.key_for(model, key) for key in tables.ROWS.values()} == flat.keys()
@@ -109,8 +104,23 @@ def built(tmp_path_factory) -> Path:
         config["options"] |= {"model": "vib", "lambda_kl": float(value)}
         (point / "config.json").write_text(json.dumps(config))
     disentangling_run(source / "disentangling/shapes/disenib/seed0")
-    (root / "printed").write_text(report(source, root / "results"))
+    (root / "docs").mkdir()
+    for text, name in (("README.md", "summary"), ("docs/results.md", "results")):
+        marked = f"before\n<!-- {name}: begin -->\nold\n<!-- {name}: end -->\nafter: σ\n"
+        (root / text).write_text(marked, encoding="utf-8")
+    (root / "printed").write_text(report(source, root / "results", readme=root / "README.md"))
     return root
+
+
+def test_the_readme_and_the_pages_beside_it_get_the_tables_between_their_marks(built):
+    header, rows = tables.comparison(json.loads((built / "results/tables.json").read_text()), "mnist", absent_too=False)
+    short = [row for row in rows if row[0] in tables.SUMMARY]
+    assert len(short) == len(tables.SUMMARY) == 6
+    for text, name, wanted in (("README.md", "summary", short), ("docs/results.md", "results", rows)):
+        shown = (built / text).read_text(encoding="utf-8")
+        table = tables.markdown(header, wanted)
+        assert shown == f"before\n<!-- {name}: begin -->\n{table}\n<!-- {name}: end -->\nafter: σ\n"
+        assert f"new numbers in {built / text}" in (built / "printed").read_text()
 
 
 def test_runs_that_are_absent_unfinished_or_not_the_published_ones_show_as_not_run(built):
@@ -140,6 +150,27 @@ def test_the_numbers_and_pictures_of_a_disentangling_run_are_there(built):
     assert "| swaps against the true image, PSNR, dB | 21.50 |" in text
     assert "| x from the style code, % | 25.00 |" in text
     assert "(disentangling/shapes/disenib/seed0/held-out.png)" in text
+
+
+def test_a_reference_has_a_column_where_it_was_run_and_no_place_in_the_information_plane(built, tmp_path):
+    source = shutil.copytree(built / "experiments", tmp_path / "experiments")
+    plain = Path(shutil.copytree(RESULTS / "quant/mnist/vib/seed0", source / "quant/mnist/plain/seed0"))
+    config, evaluation = (json.loads((plain / f"{name}.json").read_text()) for name in ("config", "evaluation"))
+    config["options"] |= {"model": "plain"}
+    for split in ("train", "test"):
+        evaluation[split] = {
+            key: value for key, value in evaluation[split].items() if not key.startswith(("mi_xt", "accuracy"))
+        } | {"mi_xt_deterministic": 9.21, "mi_yt_mean_code": 2.2, "accuracy": 0.5, "accuracy_mean_code": 0.97}
+    for name, content in (("config", config), ("evaluation", evaluation)):
+        (plain / f"{name}.json").write_text(json.dumps(content))
+    assert "collected quant/mnist/plain/seed0" in report(source, tmp_path / "results")
+    found = json.loads((tmp_path / "results/tables.json").read_text())
+    header, rows = tables.comparison(found, "mnist")
+    column = {row[0]: row[header.index("plain network")] for row in rows}
+    assert (column["I(X;T), test"], column["I(Y;T), test"], column["accuracy test, %"]) == ("–", "2.20", "97.00")
+    header, rows = tables.one_model(found, "mnist", "plain")
+    assert {len(row) for row in rows} == {len(header)} and "paper" not in header
+    assert "have no place in it: plain network." in (tmp_path / "results/README.md").read_text()
 
 
 def test_a_report_built_twice_is_the_same_to_the_byte_and_needs_no_storage(built):

@@ -1,6 +1,7 @@
 """reproduce.py: its commands are the published ones, and its runs are started, skipped, resumed and stopped."""
 
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -14,6 +15,9 @@ import pytest
 from conftest import assert_refused, execute
 
 from custom_pkg.errors import StopRequest, UserError
+from custom_pkg.options import from_dict
+from experiments.catalogue import METHODS
+from experiments.registry import EXPERIMENTS
 from reporting import grid, runner
 
 PUBLISHED = """
@@ -34,6 +38,23 @@ def commands(runs) -> list[str]:
 
 def test_the_commands_are_the_published_ones_word_for_word():
     assert commands(grid.published_grid((), (0,), "mnist")) == PUBLISHED
+
+
+def test_references_run_only_when_they_are_named():
+    references = {name for name, method in METHODS.items() if method.reference}
+    assert {"plain", "pgd-trained"} <= references and not any(METHODS[name].published for name in references)
+    assert commands(grid.published_grid(("pgd-trained", "plain"), (0,), "mnist")) == [
+        "python train_lagrangian.py --model=plain --dataset=mnist --desc=quant/mnist/plain",
+        "python train_lagrangian.py --model=plain --train_attack=pgd --dataset=mnist --desc=quant/mnist/pgd-trained",
+    ]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_code_that_the_tables_look_at_is_the_one_that_the_model_is_evaluated_with(name):
+    [run] = grid.published_grid((name,), (0,), "digits")
+    options = from_dict(importlib.import_module(METHODS[name].script).Options, run.options())
+    model, _ = EXPERIMENTS[METHODS[name].script].build({"image_shape": [1, 2, 2], "n_classes": 2}, options)
+    assert model.code == METHODS[name].code
 
 
 def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():

@@ -5,7 +5,7 @@ import shlex
 import signal
 
 import pytest
-from conftest import assert_refused, contents, execute, points, results, run_of, state_of, terminated_at
+from conftest import assert_refused, execute, points, results, run_of, state_of, terminated_at
 
 import train_disenib
 from custom_pkg import options as opt
@@ -108,13 +108,6 @@ def test_bf16_trains_and_is_recorded(tmp_path):
     assert train(tmp_path, "--precision=bf16").status == 0
     config = json.loads((run_of(tmp_path, "d").path / "config.json").read_text())
     assert config["options"]["precision"] == "bf16" and config["options"]["compile"] is False
-
-
-def test_compiling_without_a_compiler_is_refused_before_anything_is_deleted(tmp_path, finished, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    before = contents(finished)
-    assert_refused(train(finished, "--compile", "--overwrite"), "--compile")
-    assert contents(finished) == before
 
 
 def test_a_collapsed_estimator_and_codes_beyond_the_wall_are_said_in_plain_words():

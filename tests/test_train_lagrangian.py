@@ -83,6 +83,45 @@ def test_the_commands_of_the_paper_run_to_their_end_and_leave_what_is_promised(t
     assert {"train/loss_dec", "train/loss_kl", "eval/train/accuracy", "eval/test/accuracy"} <= tags
 
 
+REFERENCES = {"plain": "--model=plain", "pgd-trained": "--model=plain --train_attack=pgd"}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_without_noise_are_evaluated_by_every_metric(tmp_path, name):
+    flags = [*REFERENCES[name].split(), "--dataset=digits", "--enc_hidden_dims=[16]", "--desc=a/b"]
+    outcome = execute(tmp_path, "train_lagrangian.py", *flags, "--epochs=2")
+    assert outcome.status == 0, outcome.err
+    evaluation = json.loads((run_of(tmp_path).path / "evaluation.json").read_text())
+    assert evaluation["test"]["mi_xt_deterministic"] == pytest.approx(math.log(450))
+    assert not any(key in evaluation["test"] for key in ("mi_xt", "mi_xt_stderr", "mi_xt_mean_code"))
+    assert evaluation["test"]["accuracy"] == evaluation["test"]["accuracy_mean_code"]
+    assert {line["train/loss_kl"] for line in epochs_of(tmp_path)} == {0.0}
+    again = execute(tmp_path, "evaluate.py", "--desc=a/b")
+    assert again.status == 0, again.err
+    assert json.loads((run_of(tmp_path).path / "evaluation-last.json").read_text()) == {
+        name: value for name, value in evaluation.items() if name != "ood_curves"
+    }
+
+
+def test_ceb_trains_evaluates_and_is_restored_with_its_third_network(tmp_path):
+    flags = "--model=ceb --lambda_kl=0.1 --dataset=digits --enc_hidden_dims=[16] --desc=a/b --epochs=3".split()
+    outcome = execute(tmp_path, "train_lagrangian.py", *flags)
+    assert outcome.status == 0, outcome.err
+    saved = checkpoints.load_run(run_of(tmp_path).last)["state"]["class_marginal"]
+    assert {name: tuple(tensor.shape) for name, tensor in saved.items()} == {"mean": (10, 16), "log_std": (10, 16)}
+    assert all(tensor.any() for tensor in saved.values())  # it has been trained
+    evaluation = json.loads((run_of(tmp_path).path / "evaluation.json").read_text())
+    assert execute(tmp_path, "evaluate.py", "--desc=a/b", "--split=test").status == 0
+    again = json.loads((run_of(tmp_path).path / "evaluation-last.json").read_text())
+    assert again["test"] == evaluation["test"] and "mi_xt" in again["test"]
+
+
+def test_a_bare_command_runs_vib(tmp_path):
+    execute(tmp_path, "train_lagrangian.py", "--desc=bare", "--dataset=digits", "--epochs=1", "--enc_hidden_dims=[16]")
+    options = json.loads((run_of(tmp_path, "bare").path / "config.json").read_text())["options"]
+    assert (options["model"], options["lambda_kl"], options["hfunc"]) == ("vib", 0.01, "none")
+
+
 def test_tensorboard_shows_what_metrics_jsonl_holds_and_the_options(finished):
     expected = [
         (name, line["step"], pytest.approx(value, rel=1e-6))  # TensorBoard keeps 32 bits
@@ -251,6 +290,21 @@ def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished
     monkeypatch.setattr(ib_lagrangian, "update", lambda *_, **__: pytest.fail("a training update"))
     assert train(copy, "--resume").status == 0
     assert_same_end(copy, finished)
+
+
+def test_a_run_that_goes_on_elsewhere_records_and_says_it(copy):
+    path = run_of(copy).path
+    config = json.loads((path / "config.json").read_text())
+    here = config["machine"]["threads"]
+    (path / "config.json").write_text(json.dumps({**config, "machine": {**config["machine"], "threads": 63}}))
+    for _ in range(2):
+        (path / "evaluation.json").unlink()
+        assert train(copy, "--resume").status == 0
+    log = (path / "train.log").read_text()
+    assert log.count("bits may differ from here on") == log.count(f"was made with threads 63, now {here}") == 1
+    sessions = json.loads((path / "config.json").read_text())["sessions"]
+    assert [session["machine"] for session in sessions] == [config["machine"]] * 2
+    assert sessions[0]["from"] == {name: logged(copy)[-1][name] for name in ("epoch", "step")}
 
 
 def test_a_run_that_lost_its_checkpoint_is_not_trained_from_scratch_over_its_logs(copy, finished):

@@ -1,5 +1,7 @@
 """Information compression, the two coordinates of the information plane: I(X;T) and I(Y;T), in nats."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,13 +23,24 @@ def information(
 ) -> dict[str, float]:
     """I(X;T) and I(Y;T) of one code per image, over all images (N, ...) with labels (N,).
 
-    draw: (mean, std) -> code. Keys: those of `mutual_information_xt` and of `mutual_information_yt`.
+    draw: (mean, std) -> code. Keys: those of `mutual_information_xt` (of codes without noise, std 0 everywhere, those
+    of `entropy_of_codes`: there is no density then) and of `mutual_information_yt`.
     """
     mean, std = encode(encoder, images, batch_size=batch_size)
     code = draw(mean, std)
     with evaluation_mode(decoder):
         logits = decoder(code)
-    return {**mutual_information_xt(mean, std, code, progress=progress), **mutual_information_yt(logits, labels)}
+    of_images = mutual_information_xt(mean, std, code, progress=progress) if std.any() else entropy_of_codes(code)
+    return {**of_images, **mutual_information_yt(logits, labels)}
+
+
+def entropy_of_codes(code: Tensor) -> dict[str, float]:
+    """H(T) of codes (N, D) that the images determine, which is their I(X;T): log N when all codes differ.
+
+    It counts codes that coincide to the last bit and says nothing of how near to each other they are.
+    """
+    shares = code.unique(dim=0, return_counts=True)[1].double() / len(code)
+    return {"mi_xt_deterministic": float(torch.special.entr(shares).sum()), "mi_xt_ceiling": math.log(len(code))}
 
 
 def mutual_information_yt(logits: Tensor, labels: Tensor) -> dict[str, float]:

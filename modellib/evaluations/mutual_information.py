@@ -1,13 +1,14 @@
 """I(X;T) of a Gaussian encoder over a whole data set: how much a code tells about which image it came from.
 
 H(X) = log N. A draw t_i of image i has the posterior p_i(j) = softmax_j log q(t_i | x_j) over all N images,
-and I(X;T) = log N - mean_i H(p_i). The N x N log-densities l are made block by block and never stored: their
-running maximum m and the running sums S = sum_j e^(l_j - m) and W = sum_j (l_j - m) e^(l_j - m) give
+and I(X;T) = log N - mean_i H(p_i). The N x N log-densities l are made block by block and never stored: with m
+about the largest of them, the sums S = sum_j e^(l_j - m) and W = sum_j (l_j - m) e^(l_j - m) give
 H(p_i) = log S - W / S.
 """
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,15 +16,16 @@ from torch import Tensor
 from modellib.evaluations.common import Progress
 from modellib.evaluations.far_codes import are_far, posterior_entropy_of_far_codes
 
-# Rows and columns of a block. On a CPU the float64 block and its two float32 copies, 9 MB together, stay in
-# the cache from the matrix product to the last sum; a GPU wants few large launches (0.5 GB).
-BLOCK = {"cpu": (768, 768), "cuda": (4096, 8192)}
+# Rows and columns of a block. On a CPU the float64 block and its two float32 copies, 2 MB together, stay in a
+# core's cache from the matrix product to the last sum; a GPU wants few large launches (0.5 GB).
+BLOCK = {"cpu": (384, 384), "cuda": (4096, 8192)}
 # Code dimensions per matrix product. Where code and mean match, the terms of one product cancel before those
 # of the next come in, so that rounding errors do not grow with D.
 DIMENSIONS = 16
-# Terms below 2^-100 of the largest count as 2^-100: it changes nothing, and keeps slow denormal numbers and
-# -inf * 0 out of the sums.
-SMALLEST_EXPONENT = -100.0
+# Log-densities are taken relative to that of the image that the code came from, mostly the largest or close to it.
+# Terms below 2^-100 of its count as 2^-100: it changes nothing, and keeps slow denormal numbers and -inf * 0 out of
+# the sums. Where a term is above 2^100, all are taken relative to the largest instead.
+LIMIT = 100.0
 
 
 def mutual_information_xt(
@@ -56,37 +58,43 @@ def posterior_entropy(mean: Tensor, std: Tensor, code: Tensor, *, progress: Prog
     stds = std.split(DIMENSIONS, 1) if std.numel() > 1 else itertools.repeat(std.reshape(()))
     parts = zip(mean.split(DIMENSIONS, 1), stds, code.split(DIMENSIONS, 1), strict=False)
     factors = [log2_density_factors(*part) for part in parts]
+    factors = [(left, torch.cat([right, torch.ones_like(right[:, :1])], 1)) for left, right in factors]  # for a shift
     n, device = len(mean), mean.device
     rows, cols = BLOCK["cpu" if device.type == "cpu" else "cuda"]
     logits_buffer = torch.empty(rows, cols, dtype=torch.float64, device=device)
     exponent_buffer, weight_buffer = torch.empty(2, rows, cols, device=device)
 
-    entropy = torch.empty(n, dtype=torch.float64, device=device)
-    blocks = range(0, n, rows)
-    for i in progress(blocks):
-        # The running maximum starts at the image that the code came from, mostly the largest or close to it.
-        own = ((left[i : i + rows] * right[i : i + rows]).sum(1, keepdim=True) for left, right in factors)
-        row_max = sum(own)  # (B, 1)
-        b = len(row_max)
-        weight_sum, exponent_sum = torch.zeros_like(row_max), torch.zeros_like(row_max)
+    def blocks_of(lefts: list[Tensor], shifts: list[Tensor]) -> Iterator[Tensor]:
+        """log2 of the densities of all images, one block of columns after the other, less the shifts (B, 1)."""
+        lefts = [torch.cat([left, -shift], 1) for left, shift in zip(lefts, shifts, strict=True)]
         for j in range(0, n, cols):
-            c = min(cols, n - j)
-            logits, exponent, weight = (x[:b, :c] for x in (logits_buffer, exponent_buffer, weight_buffer))
-            for k, (left, right) in enumerate(factors):  # (B, K) @ (K, C) -> (B, C), the first one overwrites
-                logits.addmm_(left[i : i + rows], right[j : j + cols].T, beta=min(k, 1))
+            logits = logits_buffer[: len(lefts[0]), : min(cols, n - j)]
+            for k, (left, (_, right)) in enumerate(zip(lefts, factors, strict=True)):  # the first one overwrites
+                logits.addmm_(left, right[j : j + cols].T, beta=min(k, 1))  # (B, K) @ (K, C) -> (B, C)
+            yield logits
 
-            shift = row_max
-            row_max = torch.maximum(row_max, logits.amax(1, keepdim=True))
-            shift = shift - row_max  # <= 0, moves the old sums to the new maximum
-            exponent_sum = (exponent_sum + shift * weight_sum) * shift.exp2()
-            weight_sum = weight_sum * shift.exp2()
+    def sums(lefts: list[Tensor], shifts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """S, W and the largest exponent of each row, (B,)."""
+        weight_sum, exponent_sum = torch.zeros(2, len(lefts[0]), dtype=torch.float64, device=device)
+        largest = torch.full((len(lefts[0]),), -LIMIT, device=device)
+        for logits in blocks_of(lefts, shifts):
+            exponent, weight = (x[: logits.shape[0], : logits.shape[1]] for x in (exponent_buffer, weight_buffer))
+            # Relative to about the largest, float32 is enough: what has weight is a small number.
+            exponent.copy_(logits).clamp_(-LIMIT, LIMIT)
+            largest = torch.maximum(largest, exponent.amax(1))
+            weight_sum += torch.exp2(exponent, out=weight).sum(1)
+            exponent_sum += exponent.mul_(weight).sum(1)
+        return weight_sum, exponent_sum, largest
 
-            # Relative to the maximum, float32 is enough: what has weight is a small number.
-            exponent.copy_(logits.sub_(row_max)).clamp_(min=SMALLEST_EXPONENT)
-            torch.exp2(exponent, out=weight)
-            weight_sum += weight.sum(1, keepdim=True)
-            exponent_sum += exponent.mul_(weight).sum(1, keepdim=True)
-        entropy[i : i + b] = (weight_sum.log2() - exponent_sum / weight_sum).squeeze(1)
+    entropy = torch.empty(n, dtype=torch.float64, device=device)
+    for i in progress(range(0, n, rows)):
+        lefts = [left[i : i + rows] for left, _ in factors]
+        own = [(left[i : i + rows] * right[i : i + rows, :-1]).sum(1, keepdim=True) for left, right in factors]
+        weight_sum, exponent_sum, largest = sums(lefts, own)
+        if (largest == LIMIT).any():
+            excess = torch.stack([logits.amax(1) for logits in blocks_of(lefts, own)]).amax(0)
+            weight_sum, exponent_sum, _ = sums(lefts, [own[0] + excess[:, None], *own[1:]])
+        entropy[i : i + rows] = weight_sum.log2() - exponent_sum / weight_sum
     return entropy * math.log(2)
 
 
@@ -106,8 +114,8 @@ def log2_density_factors(mean: Tensor, std: Tensor, code: Tensor) -> tuple[Tenso
     if std.numel() == 1:  # the same for all images j: one column instead of D
         square, precision = square.sum(1, keepdim=True), precision.expand_as(constant)
     left = torch.cat([square, code, torch.ones_like(constant)], 1)
-    right = torch.cat([-0.5 * precision, precision * mean, constant], 1)
-    return left, right.mul_(1 / math.log(2))
+    right = torch.cat([-0.5 * precision, precision * mean, constant], 1).mul_(1 / math.log(2))
+    return left, right
 
 
 def check_encodings(mean: Tensor, std: Tensor, code: Tensor) -> None:

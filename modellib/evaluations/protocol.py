@@ -82,7 +82,8 @@ def evaluate(
             )
             if code == "mean":
                 of_mean = measure(draw=mean_code, progress=progress(f"information of the mean code, {name} set"))
-                result |= {f"{key}_mean_code": of_mean[key] for key in ("mi_xt", "mi_yt", "mi_yt_lower_bound")}
+                keys = ("mi_xt", "mi_yt", "mi_yt_lower_bound")
+                result |= {f"{key}_mean_code": of_mean[key] for key in keys if key in of_mean}
         if "information" in metrics and style_encoder is not None:
             result |= style_information(
                 style_encoder, images, draw=partial(sample, generator=generator("style", name)),

@@ -23,6 +23,7 @@ from custom_pkg.cuda_graphs import Graphed  # noqa: E402
 from modellib import disenib, ib_lagrangian  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402
+from train_lagrangian import Options  # noqa: E402
 
 Update = Callable[..., torch.Tensor]
 
@@ -93,13 +94,10 @@ def updates(networks: disenib.Networks, discriminator, n_samples: int, **common)
 
 
 def vib(device: torch.device, noise: torch.Generator) -> tuple[Update, torch.Tensor, torch.Tensor]:
-    networks = ib_lagrangian.build_networks(
-        784, 10, model="vib", emb_dim=16, enc_hidden_dims=(1024, 1024), dec_hidden_dims=(), vib_softplus_scalar=-1.0,
-        nib_log_std=1.0, nib_log_std_trainable=True, generator=torch.Generator().manual_seed(0),
-    )
+    networks = ib_lagrangian.MODELS["vib"].build(784, 10, Options(desc="x"), torch.Generator().manual_seed(0))
     parameters = [parameter for network in networks for parameter in network.to(device).parameters()]
     update = partial(
-        ib_lagrangian.update, networks, adam(parameters, 1e-4), kl=ib_lagrangian.KL_TERMS["vib"],
+        ib_lagrangian.update, networks, adam(parameters, 1e-4), rate=ib_lagrangian.MODELS["vib"].rate,
         h=ib_lagrangian.h_function("none", 1.0), lambda_kl=0.01, generator=noise,
     )
     return update, torch.rand(100, 784, device=device), torch.randint(10, (100,), device=device)

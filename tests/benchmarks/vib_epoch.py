@@ -22,6 +22,7 @@ from dataloader.batches import ShuffledBatches  # noqa: E402
 from modellib import ib_lagrangian  # noqa: E402
 from modellib.evaluations.accuracy import accuracy  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402
+from train_lagrangian import Options  # noqa: E402
 
 LAYERS = [(784, 1024), (1024, 1024), (1024, 32), (16, 10)]
 BATCH, EVALUATION_BATCH = 100, 2560
@@ -33,10 +34,7 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     random = torch.Generator().manual_seed(0)
     images, labels = torch.rand(TRAIN, 784, generator=random) * 2 - 1, torch.randint(10, (TRAIN,), generator=random)
-    networks = ib_lagrangian.build_networks(
-        784, 10, model="vib", emb_dim=16, enc_hidden_dims=(1024, 1024), dec_hidden_dims=(), vib_softplus_scalar=-1.0,
-        nib_log_std=1.0, nib_log_std_trainable=True, generator=random,
-    )
+    networks = ib_lagrangian.MODELS["vib"].build(784, 10, Options(desc="x"), random)
     parameters = [parameter for network in networks for parameter in network.parameters()]
     optimizer = adam(parameters, 1e-4)
     stream = ShuffledBatches(TRAIN, BATCH, random).endless()
@@ -47,7 +45,7 @@ def main() -> None:
         for _ in range(UPDATES):
             index = next(stream)
             losses.add(ib_lagrangian.update(
-                networks, optimizer, images[index], labels[index], kl=ib_lagrangian.KL_TERMS["vib"], h=h,
+                networks, optimizer, images[index], labels[index], rate=ib_lagrangian.MODELS["vib"].rate, h=h,
                 lambda_kl=0.01, generator=random,
             ))
         losses.check_finite(0, Path("none"))

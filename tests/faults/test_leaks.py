@@ -59,7 +59,7 @@ def test_memory_of_training_and_evaluating_at_published_sizes_is_bounded():
     for start in range(0, 1000, 100):
         ib_lagrangian.update(
             networks, optimizer, images[start : start + 100], labels[start : start + 100],
-            kl=ib_lagrangian.KL_TERMS["vib"], h=lambda u: u, lambda_kl=0.01, generator=torch.Generator(),
+            rate=ib_lagrangian.MODELS["vib"].rate, h=lambda u: u, lambda_kl=0.01, generator=torch.Generator(),
         )
     quantitative.evaluate_published(model, Loaded(None, sets, {"gauss": None}), options=options)
     assert megabytes("VmHWM") - before < 300

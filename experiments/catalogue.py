@@ -1,0 +1,94 @@
+"""What the methods and the data sets are: a record each, which commands, tables, figures and pages read.
+
+The order is that of tables and legends. docs/extending.md says how a new one is added.
+"""
+
+from dataclasses import dataclass, field
+
+from modellib.published import MNIST
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of the quantitative comparison.
+
+    name: as folders, results and --only call it; of a Lagrangian model with h = none, as --model does.
+    flags: of its script, {dataset} standing for the data set. quick: flags that make a run of it small.
+    colour, marker: matplotlib's. code: which code its published figures look at, "sample" or "mean".
+    published: data set -> the paper's figures, in the shape of evaluation.json.
+    reference: not in the paper, and run only when --only names it.
+    """
+
+    name: str
+    title: str
+    flags: str
+    colour: str
+    marker: str
+    script: str = "train_lagrangian"
+    quick: str = "--epochs=20"
+    code: str = "sample"
+    published: dict[str, dict] = field(default_factory=dict)
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, by the name that dataloader knows.
+
+    compared: the quantitative comparison can be made on it. outside: detection can hold it against another one.
+    disentangling: train_disenib_<name>.py trains on it; quick: flags that make that run small, None if it needs a
+    download. art: whose its pictures are, where this project has not drawn them.
+    """
+
+    name: str
+    title: str
+    compared: bool = False
+    outside: bool = False
+    disentangling: bool = False
+    quick: str | None = None
+    art: str = ""
+
+
+METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and of Tol, for the colour-blind too
+    Method("vib", "VIB", "--model=vib --dataset={dataset} --lambda_kl=0.01", "#0072B2", "o",
+           published={"mnist": MNIST["vib"]}),
+    Method("nib", "NIB", "--model=nib --dataset={dataset} --lambda_kl=0.01", "#E69F00", "s",
+           published={"mnist": MNIST["nib"]}),
+    Method("squared-vib", "squared-VIB", "--model=vib --hfunc=pow --dataset={dataset} --lambda_kl=0.001", "#56B4E9",
+           "^", published={"mnist": MNIST["squared-vib"]}),
+    Method("squared-nib", "squared-NIB", "--model=nib --hfunc=pow --dataset={dataset} --lambda_kl=0.001", "#D55E00",
+           "D", published={"mnist": MNIST["squared-nib"]}),
+    Method("disenib", "DisenIB", "--dataset={dataset}", "#009E73", "*", script="train_disenib",
+           quick="--steps=60 --est_thr=20", code="mean", published={"mnist": MNIST["disenib"]}),
+    Method("plain", "plain network", "--model=plain --dataset={dataset}", "#000000", "X", code="mean", reference=True),
+    Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
+           code="mean", reference=True),
+    Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True),
+)}
+PROPOSED = "disenib"  # the paper's own method, with which the disentangling runs are made
+
+DATA_SETS = {data.name: data for data in (
+    DataSet("mnist", "MNIST", compared=True, outside=True, disentangling=True),
+    DataSet("fashion_mnist", "Fashion-MNIST", compared=True, outside=True),
+    DataSet("digits", "scikit-learn's digits"),
+    DataSet("shapes", "Shapes", disentangling=True,
+            quick="--steps=60 --est_thr=20 --freq_step_eval=20 --data_source=rendered"),
+    DataSet("sprites", "Sprites", disentangling=True,
+            quick="--steps=40 --est_thr=15 --freq_step_eval=20 --data_source=rendered",
+            art=" (art: Liberated Pixel Cup, CC BY-SA 3.0 / GPL 3.0)"),
+)}
+PAPER_DATA = "mnist"  # of the paper's comparison
+QUICK_DATA = "digits"  # in its place in the quick version: no download
+
+
+def published_on(data: str) -> dict[str, dict]:
+    """The paper's figures on a data set, by method."""
+    return {name: method.published[data] for name, method in METHODS.items() if data in method.published}
+
+
+def compared() -> list[str]:
+    return [name for name, data in DATA_SETS.items() if data.compared]
+
+
+def with_disentangling() -> list[str]:
+    return [name for name, data in DATA_SETS.items() if data.disentangling]

@@ -20,6 +20,7 @@ from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.training_run import Start
+from dataloader import N_TRAIN
 from experiments.experiment import Loaded
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import published_for, results_table
@@ -38,12 +39,11 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     if options.resume and folder.evaluation.exists():
         show_results(folder.evaluation, published_for(script, options))
         sys.exit()
+    check_batch_size(options, N_TRAIN[getattr(options, "dataset", script.rsplit("_", 1)[1])])
     keep_freed_memory()
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)
-    n_train = len(loaded.data.train.labels)
-    if options.batch_size > n_train:
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    check_batch_size(options, len(loaded.data.train.labels))
     rows = options.batch_size * getattr(options, "n_samples", 1)
     choose_products(device, rows, folder.products() if options.resume else None)
     GlobalGenerators.seed(options.rand_seed)
@@ -55,6 +55,11 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
             last = folder.last_checkpoint
             saved = f"{last} is intact" if last.exists() else "no checkpoint had been written yet"
             raise RunFailed(f"{trouble}; {saved}: once that is mended, go on with --resume") from None
+
+
+def check_batch_size(options: RunOptions, n_train: int) -> None:
+    if options.batch_size > n_train:
+        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
 
 
 def show_results(evaluation: Path, published: dict | None) -> None:

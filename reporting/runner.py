@@ -35,6 +35,11 @@ def state(folder: RunFolder) -> str:
     return "begun" if folder.exists() else "absent"
 
 
+def holder(folder: RunFolder) -> str:
+    """The number of the process that holds a run's folder, as it has noted it."""
+    return (folder.path / ".lock").read_text(encoding="utf-8").strip() or "unknown"
+
+
 def log_of(run: Run) -> Path:
     """Where all that the run's process prints goes, of every start."""
     return STORAGE / "reproduce" / run.desc / f"seed{run.seed}.log"

@@ -203,6 +203,7 @@ def test_an_option_that_the_code_does_not_know_is_named(copy):
     (["--split=[]"], ["--split"]),
     (["--metrics=detection", "--split=train"], ["--split"]),  # nothing would be evaluated
     (["--eval_odin_out_data=noise"], ["--eval_odin_out_data"]),
+    (["--eval_odin_out_data=mnist"], ["--eval_odin_out_data", "same size"]),  # before it is fetched
     (["--eval_odin_out_data=uniform", "--metrics=accuracy"], ["--eval_odin_out_data", "detection"]),
     (["--code=mean", "--metrics=accuracy"], ["--code=mean", "attack"]),
     (["--model=vib"], ["--model"]),

@@ -8,8 +8,9 @@ from dataloader.image_dataset import DatasetError, ImageDataset, Split
 
 __all__ = ["DATASETS", "FACTORED", "DatasetError", "ImageDataset", "Split", "load"]
 
-DATASETS = ("mnist", "fashion_mnist", "digits")
-FACTORED = ("shapes", "sprites")  # their images are made of known factors; each name is a module with a `load`
+# Name -> its module, which has a `load`.
+DATASETS = {name: f"dataloader.{name}" for name in ("mnist", "fashion_mnist", "digits")}
+FACTORED = {name: f"dataloader.{name}" for name in ("shapes", "sprites")}  # their images are made of known factors
 
 
 def load(name: str, data_root: Path, *, report: Callable[[str], None] = print, **choices) -> ImageDataset:
@@ -22,8 +23,8 @@ def load(name: str, data_root: Path, *, report: Callable[[str], None] = print, *
 
     Raises DatasetError if the name is unknown, the files cannot be had or `data_root` cannot be used.
     """
-    if name not in DATASETS + FACTORED:
-        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(DATASETS + FACTORED)}")
+    modules = DATASETS | FACTORED
+    if name not in modules:
+        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(modules)}")
     # Imported when asked for: torchvision and scikit-learn each take a second or more.
-    module = importlib.import_module(f".{name}", __package__)
-    return module.load(Path(data_root), report, **choices)
+    return importlib.import_module(modules[name]).load(Path(data_root), report, **choices)

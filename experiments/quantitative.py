@@ -33,7 +33,8 @@ def load(options: EvaluationOptions, device: torch.device) -> Loaded:
 def check_outside(names: Sequence[str], dataset: str) -> None:
     """Raise UserError for a data set that cannot lie outside this one: before any of them is fetched."""
     for name in names:
-        if name not in NOISES and (name == dataset or dataloader.SIDES[name] != dataloader.SIDES[dataset]):
+        sides = {dataloader.SIDES.get(each) for each in (name, dataset)} - {None}
+        if name not in NOISES and (name == dataset or len(sides) > 1):
             raise UserError(
                 f"--eval_odin_out_data={name}: must be another data set than {dataset}, with images of the same size"
             )

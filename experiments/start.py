@@ -39,7 +39,8 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     if options.resume and folder.evaluation.exists():
         show_results(folder.evaluation, published_for(script, options))
         sys.exit()
-    check_batch_size(options, N_TRAIN[getattr(options, "dataset", script.rsplit("_", 1)[1])])
+    if known := N_TRAIN.get(getattr(options, "dataset", script.rsplit("_", 1)[1])):
+        check_batch_size(options, known)
     keep_freed_memory()
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)

@@ -31,7 +31,7 @@ from custom_pkg.options import (
 from custom_pkg.run_folder import RunFolder
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
-from experiments.run_table import published_for, results_table
+from experiments.run_table import beside_the_paper
 from modellib.evaluations.protocol import SPLITS
 
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
@@ -113,7 +113,8 @@ def main() -> None:
     if curves:
         curves_name = name.replace("evaluation", "detection-curves", 1)
         write_merged(folder.path / f"{curves_name}.json", identity | curves)
-    print(results_table(identity | measured, published_for(saved["script"], trained_with)))
+    print(beside_the_paper(identity | measured, saved["script"], trained_with))
+    print(f"written to {folder.path.absolute() / name}.json")
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:

@@ -34,8 +34,7 @@ from dataloader.batches import ShuffledBatches
 from experiments import quantitative
 from experiments.experiment import Loaded
 from experiments.option_groups import EvaluationOptions
-from experiments.run_table import published_for, results_table
-from experiments.start import introduction, started
+from experiments.start import closing, introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 from modellib.ib_lagrangian import MODELS, with_a_rate
@@ -182,7 +181,7 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         run.end_if_asked()
 
     results = run.final_evaluation(partial(quantitative.evaluate_published, model, loaded, options=options))
-    run.log.say(results_table(results, published_for(SCRIPT, options)))
+    run.log.say(closing(results, start))
     run.log.close()
 
 

@@ -16,8 +16,8 @@ from dataloader.batches import ShuffledBatches
 from experiments.experiment import Loaded
 from experiments.option_groups import DisenIBOptions
 from experiments.registry import EXPERIMENTS
-from experiments.run_table import published_for, results_table
-from experiments.start import introduction
+from experiments.run_table import beside_the_paper
+from experiments.start import closing, introduction
 from experiments.supervised_disentangling import Pictures
 from modellib import disenib
 from modellib.optimiser import adam
@@ -82,7 +82,6 @@ def train_disenib(
         run.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
     pictures = Pictures(model, loaded, start.folder, seed=seed) if with_pictures else None
     evaluate = partial(experiment.evaluate, model, loaded, options=options)
-    published = published_for(start.script, options)
 
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):
@@ -94,7 +93,7 @@ def train_disenib(
             run.log.scalars(flatten({"eval": metrics}), **progress.position())
             results = progress.position() | metrics
             write_json(start.folder.path / f"evaluation-step{step}.json", results)
-            run.log.say(results_table(results, published))
+            run.log.say(beside_the_paper(results, start.script, options))
             progress.evaluated = step
             run.save()
 
@@ -149,7 +148,7 @@ def train_disenib(
             pictures.at_the_end(run.log, progress.step)
         run.save()
     results = run.final_evaluation(evaluate)
-    run.log.say(results_table(results, published))
+    run.log.say(closing(results, start))
     run.log.close()
 
 

@@ -9,6 +9,13 @@ from modellib.evaluations.protocol import NOISES
 OUTSIDE = (*NOISES, *(name for name, data in DATA_SETS.items() if data.outside))
 
 
+# Options that do not make a run another experiment: where, how exactly and on which images it ran, what it logged.
+NOT_THE_EXPERIMENT = (
+    "precision", "compile", "data_source", "eval_odin_out_data", "eval_batch_size", "freq_step_log",
+    "freq_step_chkpt", "freq_step_eval", "freq_step_eval_quant",
+)
+
+
 def temperature_complaint(temperature: float) -> str | None:
     return None if temperature >= 1e-3 else "must be 0.001 or greater"
 

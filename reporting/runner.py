@@ -15,7 +15,8 @@ from pathlib import Path
 
 from custom_pkg.errors import StopRequest
 from custom_pkg.run_folder import STORAGE, RunFolder
-from reporting.grid import NOT_THE_EXPERIMENT, Run
+from experiments.option_groups import NOT_THE_EXPERIMENT
+from reporting.grid import Run
 from reporting.tables import duration
 
 SCRIPTS = Path(__file__).resolve().parents[1]

@@ -17,6 +17,7 @@ from conftest import (
     contents,
     execute,
     points,
+    results,
     run_of,
     state_of,
     subprocess_environment,
@@ -98,7 +99,7 @@ def test_references_without_noise_are_evaluated_by_every_metric(tmp_path, name):
     assert {line["train/loss_kl"] for line in epochs_of(tmp_path)} == {0.0}
     again = execute(tmp_path, "evaluate.py", "--desc=a/b")
     assert again.status == 0, again.err
-    assert json.loads((run_of(tmp_path).path / "evaluation-last.json").read_text()) == {
+    assert results(run_of(tmp_path).path / "evaluation-last.json") == {
         name: value for name, value in evaluation.items() if name != "ood_curves"
     }
 

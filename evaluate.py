@@ -9,6 +9,7 @@ curves of detection into detection-curves-<checkpoint>.json. The same checkpoint
 its training did. All metrics of an MNIST run take under a minute on two CPU cores.
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +21,13 @@ from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     RunOptions,
+    between,
     desc_complaint,
     device_complaint,
     differences,
     option,
     place_complaint,
+    positive,
     seed_complaint,
     shown,
 )
@@ -45,12 +48,19 @@ class Options:
         "last", group="which run", help="last (as published), best, previous, or the path of a checkpoint"
     )
     metrics: tuple[str, ...] = option(
-        ("all",), group="what", choices=("all", *METRICS), help="which metrics: all that the model has, or some"
+        ("all",), group="what", choices=("all", *METRICS), help="which metrics: all that the model has, or some",
+        instead={"fgsm": "attack", "odin": "detection", "ood": "detection", "mi": "information", "acc": "accuracy"},
     )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
     eval_odin_out_data: tuple[str, ...] = option(
         (), group="what", choices=OUTSIDE,
         help="what lies outside the distribution; [] is what the run was trained with",
+    )
+    eval_attack_epsilons: tuple[float, ...] = option(
+        (), group="what", check=positive, help="FGSM steps, for images in [-1, 1]; [] is what the run was trained with"
+    )
+    eval_batch_size: int = option(
+        0, group="what", check=between(0, 100_000), help="images per batch, fewer for less memory; 0 is that of the run"
     )
     code: str = option(
         "published", group="what", choices=("published", "sample", "mean"),
@@ -73,7 +83,7 @@ def main() -> None:
     folder = RunFolder(options.desc, options.rand_seed)
     choose_products(device, 100, folder.products())
     if not folder.exists():
-        raise UserError(f"no run in {folder.path}: check --desc and --rand_seed, or train that run first")
+        raise UserError(f"no run in {folder.path.absolute()}: check --desc and --rand_seed, or train that run first")
     path = find_checkpoint(folder, options.checkpoint)
     try:
         saved = checkpoints.load_run(path)
@@ -88,13 +98,15 @@ def main() -> None:
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
     if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
-    if options.eval_odin_out_data and "detection" not in metrics:
-        names = ",".join(options.eval_odin_out_data)
-        raise UserError(f"--eval_odin_out_data={names} goes with the metric detection, which is not asked for")
+    for name, metric in (("eval_odin_out_data", "detection"), ("eval_attack_epsilons", "attack")):
+        if (given := getattr(options, name)) and metric not in metrics:
+            given = ",".join(map(str, given))
+            raise UserError(f"--{name}={given} goes with the metric {metric}, which is not asked for")
     if options.code != "published" and not {"attack", "detection"} & set(metrics):
         raise UserError(f"--code={options.code} is what attack and detection see, and neither is asked for")
-    if options.eval_odin_out_data:
-        trained_with = replace(trained_with, eval_odin_out_data=options.eval_odin_out_data)
+    for name in ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size"):
+        if given := getattr(options, name):
+            trained_with = replace(trained_with, **{name: given})
     loaded = experiment.load(replace(trained_with, data_root=options.data_root), device)
     if saved["data"].get("sha256") != loaded.data.sha256:
         raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
@@ -109,11 +121,13 @@ def main() -> None:
     )
     curves = measured.pop("ood_curves", None)
     identity = {"checkpoint_sha256": saved["sha256"], **saved["position"]}
-    write_merged(folder.path / f"{name}.json", identity | measured)
-    if curves:
-        curves_name = name.replace("evaluation", "detection-curves", 1)
-        write_merged(folder.path / f"{curves_name}.json", identity | curves)
-    print(beside_the_paper(identity | measured, saved["script"], trained_with))
+    try:
+        write_merged(folder.path / f"{name}.json", identity | measured)
+        if curves:
+            curves_name = name.replace("evaluation", "detection-curves", 1)
+            write_merged(folder.path / f"{curves_name}.json", identity | curves)
+    finally:  # also where nothing can be written
+        print(beside_the_paper(identity | measured, saved["script"], trained_with))
     print(f"written to {folder.path.absolute() / name}.json")
 
 
@@ -122,7 +136,7 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
     named = {
         "last": folder.last_checkpoint, "best": folder.best_checkpoint, "previous": folder.previous_checkpoint
     }
-    path = named.get(which, Path(which))
+    path = named.get(which, Path(os.path.expanduser(which)))
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have

@@ -57,8 +57,9 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
 
 
 def check_batch_size(options: RunOptions, n_train: int) -> None:
-    if options.batch_size > n_train:
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    for name in ("batch_size", "est_batch_size"):
+        if (given := getattr(options, name, 0)) > n_train:
+            raise UserError(f"--{name}={given}: the training set has {n_train} images")
 
 
 def show_results(start: Start) -> None:
@@ -92,5 +93,5 @@ def introduction(what: str, start: Start, loaded: Loaded, step: int) -> str:
     return (
         f"{what}, {f'from step {step} on' if step else 'from the start'}\n"
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
-        f"on {start.device} with {torch.get_num_threads()} threads{by}, in {start.folder.path}"
+        f"on {start.device} with {torch.get_num_threads()} threads{by}, in {start.folder.path.absolute()}"
     )

@@ -89,7 +89,7 @@ def evaluate(
                 style_encoder, images, draw=partial(sample, generator=generator("style", name)),
                 batch_size=settings.batch_size, progress=progress(f"information of the style code, {name} set"),
             )
-        if "attack" in metrics:
+        if "attack" in metrics and settings.attack_epsilons:
             for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
                 result[key], result[f"{key}_robust_accuracy"] = fgsm(
                     *model_and_data, attack=attack, epsilons=settings.attack_epsilons,

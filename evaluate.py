@@ -3,10 +3,12 @@
     python evaluate.py --desc=quant/mnist/vib
     python evaluate.py --desc=quant/mnist/vib --rand_seed=1 --checkpoint=best --metrics=accuracy,attack --split=test
     python evaluate.py --desc=quant/mnist/vib --code=mean --metrics=detection --split=test
+    python evaluate.py --desc=quant/mnist/vib --metrics=robustness --n_images=1000
 
 Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder, and the
 curves of detection into detection-curves-<checkpoint>.json. The same checkpoint gives the same numbers as the end of
-its training did. All metrics of an MNIST run take under a minute on two CPU cores.
+its training did. All metrics of an MNIST run take under a minute on two CPU cores; robustness, the worst case over
+many attacks, only when it is asked for: minutes. Interrupted, the same command goes on where it was.
 """
 
 import os
@@ -25,6 +27,7 @@ from custom_pkg.options import (
     desc_complaint,
     device_complaint,
     differences,
+    not_negative,
     option,
     place_complaint,
     positive,
@@ -32,6 +35,7 @@ from custom_pkg.options import (
     shown,
 )
 from custom_pkg.run_folder import RunFolder
+from experiments import robust_accuracy
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
 from experiments.run_table import beside_the_paper
@@ -48,7 +52,8 @@ class Options:
         "last", group="which run", help="last (as published), best, previous, or the path of a checkpoint"
     )
     metrics: tuple[str, ...] = option(
-        ("all",), group="what", choices=("all", *METRICS), help="which metrics: all that the model has, or some",
+        ("all",), group="what", choices=("all", *METRICS, "robustness"),
+        help="which metrics: all that take a minute, or some",
         instead={"fgsm": "attack", "odin": "detection", "ood": "detection", "mi": "information", "acc": "accuracy"},
     )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
@@ -56,11 +61,20 @@ class Options:
         (), group="what", choices=OUTSIDE,
         help="what lies outside the distribution; [] is what the run was trained with",
     )
+    attacks: tuple[str, ...] = option(
+        (), group="what", choices=robust_accuracy.NAMES, help="of the metric robustness; [] is all that can be run"
+    )
+    n_images: int = option(
+        1000, group="what", check=not_negative, help="test images that robustness attacks; 0 is all of them"
+    )
     eval_attack_epsilons: tuple[float, ...] = option(
-        (), group="what", check=positive, help="FGSM steps, for images in [-1, 1]; [] is what the run was trained with"
+        (), group="what", check=positive, help="sizes of all attacks; [] is what the run was trained with"
     )
     eval_batch_size: int = option(
         0, group="what", check=between(0, 100_000), help="images per batch, fewer for less memory; 0 is that of the run"
+    )
+    transfer_from: str = option(
+        "", group="what", help="robustness: checkpoint of a plain model, whose adversarial images are tried too"
     )
     code: str = option(
         "published", group="what", choices=("published", "sample", "mean"),
@@ -96,14 +110,19 @@ def main() -> None:
     check_same_run(folder, trained_with, path)
     experiment = EXPERIMENTS[saved["script"]]
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
-    if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
-        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
-    for name, metric in (("eval_odin_out_data", "detection"), ("eval_attack_epsilons", "attack")):
-        if (given := getattr(options, name)) and metric not in metrics:
+    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
+    if foreign := [metric for metric in metrics if metric not in known]:
+        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
+    if "robustness" not in metrics and (options.attacks or options.transfer_from):
+        raise UserError("--attacks and --transfer_from go with the metric robustness, which is not asked for")
+    if ("transfer" in options.attacks) > bool(options.transfer_from):
+        raise UserError("--attacks=transfer needs --transfer_from, the checkpoint of a plain model")
+    for name, its in (("eval_odin_out_data", ("detection",)), ("eval_attack_epsilons", ("attack", "robustness"))):
+        if (given := getattr(options, name)) and not {*its} & {*metrics}:
             given = ",".join(map(str, given))
-            raise UserError(f"--{name}={given} goes with the metric {metric}, which is not asked for")
-    if options.code != "published" and not {"attack", "detection"} & set(metrics):
-        raise UserError(f"--code={options.code} is what attack and detection see, and neither is asked for")
+            raise UserError(f"--{name}={given} goes with the metric {its[0]}, which is not asked for")
+    if options.code != "published" and not {"attack", "detection", "robustness"} & set(metrics):
+        raise UserError(f"--code={options.code} is what attacks and detection see, and neither is asked for")
     for name in ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size"):
         if given := getattr(options, name):
             trained_with = replace(trained_with, **{name: given})
@@ -116,9 +135,22 @@ def main() -> None:
     name = f"evaluation-{name_for(path, saved['sha256'], folder)}"
     if options.code not in ("published", model.code):
         model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
+    source, source_sha256 = None, None
+    if options.transfer_from:
+        other = checkpoints.load_run(Path(options.transfer_from))
+        source, source_sha256 = restored(other, Path(options.transfer_from))[1].to(device), other["sha256"]
+    model = model.to(device)
+    ordinary = [metric for metric in metrics if metric != "robustness"]
     measured = experiment.evaluate(
-        model.to(device), loaded, options=trained_with, metrics=metrics, splits=options.split
-    )
+        model, loaded, options=trained_with, metrics=ordinary, splits=options.split
+    ) if ordinary else {}
+    if "robustness" in metrics:
+        measured["robustness"] = robust_accuracy.measure(
+            model, loaded, n_images=options.n_images, epsilons=trained_with.eval_attack_epsilons,
+            attacks=options.attacks, seed=trained_with.rand_seed, source=source,
+            identity={"checkpoint": saved["sha256"], "transfer_from": source_sha256},
+            unfinished=folder.path / f".{name}-robustness-unfinished.json",
+        )
     curves = measured.pop("ood_curves", None)
     identity = {"checkpoint_sha256": saved["sha256"], **saved["position"]}
     try:
@@ -127,7 +159,10 @@ def main() -> None:
             curves_name = name.replace("evaluation", "detection-curves", 1)
             write_merged(folder.path / f"{curves_name}.json", identity | curves)
     finally:  # also where nothing can be written
-        print(beside_the_paper(identity | measured, saved["script"], trained_with))
+        if ordinary:
+            print(beside_the_paper(identity | measured, saved["script"], trained_with))
+        if "robustness" in metrics:
+            print(robust_accuracy.table(measured["robustness"]))
     print(f"written to {folder.path.absolute() / name}.json")
 
 

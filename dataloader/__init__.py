@@ -9,10 +9,12 @@ from dataloader.image_dataset import DatasetError, ImageDataset, Split
 
 __all__ = ["DATASETS", "FACTORED", "N_TRAIN", "SIDES", "DatasetError", "ImageDataset", "Split", "load"]
 
-SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}  # pixels
-DATASETS = tuple(SIDES)
-FACTORED = ("shapes", "sprites")  # their images are made of known factors; each name is a module with a `load`
-N_TRAIN = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1347, "shapes": 6144, "sprites": 2336}  # at most
+# Name -> its module, which has a `load`.
+DATASETS = {name: f"dataloader.{name}" for name in ("mnist", "fashion_mnist", "digits")}
+FACTORED = {name: f"dataloader.{name}" for name in ("shapes", "sprites")}  # their images are made of known factors
+# What is known before anything is fetched, so that wrong use is refused at once: pixels, training images at most.
+SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+N_TRAIN = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1347, "shapes": 6144, "sprites": 2336}
 
 
 def load(name: str, data_root: Path, *, report: Callable[[str], None] = print, **choices) -> ImageDataset:
@@ -25,8 +27,8 @@ def load(name: str, data_root: Path, *, report: Callable[[str], None] = print, *
 
     Raises DatasetError if the name is unknown, the files cannot be had or `data_root` cannot be used.
     """
-    if name not in DATASETS + FACTORED:
-        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(DATASETS + FACTORED)}")
+    modules = DATASETS | FACTORED
+    if name not in modules:
+        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(modules)}")
     # Imported when asked for: torchvision and scikit-learn each take a second or more.
-    module = importlib.import_module(f".{name}", __package__)
-    return module.load(Path(os.path.expanduser(data_root)), report, **choices)
+    return importlib.import_module(modules[name]).load(Path(os.path.expanduser(data_root)), report, **choices)

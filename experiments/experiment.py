@@ -1,7 +1,7 @@
 """What an experiment is: where its data come from, its networks, and how they are evaluated."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Experiment:
     load: Callable[..., Loaded]
     build: Callable[..., tuple[Model, NamedTuple]]
     evaluate: Callable[..., dict[str, dict]]
-    metrics: tuple[str, ...]
+    metrics: Collection[str]
 
 
 def where_float64_is(model: Model, loaded: Loaded) -> tuple[Model, Loaded]:

@@ -1,6 +1,6 @@
 """The quantitative comparison: fully connected models, flat images in [-1, 1], the published metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from custom_pkg.terminal import announced_bar
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from modellib import disenib, ib_lagrangian
-from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, EvaluationSettings, evaluate
+from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, Evaluation, EvaluationSettings, evaluate
 from modellib.model import Model
 from modellib.networks import FixedStdEncoder
 
@@ -73,18 +73,19 @@ def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.N
 
 
 def evaluate_published(
-    model: Model, loaded: Loaded, *, options: EvaluationOptions, metrics: Sequence[str] = METRICS,
+    model: Model, loaded: Loaded, *, options: EvaluationOptions, metrics: Collection[str] = METRICS,
     splits: Sequence[str] = SPLITS,
 ) -> dict[str, dict]:
     """The published protocol with the evaluation settings and the seed of a run's `options`."""
     model, loaded = where_float64_is(model, loaded)
     device = loaded.sets["test"][0].device
-    return evaluate(
+    on = Evaluation(
         model.encoder, model.decoder, loaded.sets, loaded.outside, style_encoder=model.style_encoder, code=model.code,
-        metrics=metrics, splits=splits, progress=announced_bar,
+        progress=announced_bar,
         settings=EvaluationSettings(
             batch_size=options.eval_batch_size, attack_epsilons=options.eval_attack_epsilons,
             odin_temperature=options.eval_odin_temperature, odin_epsilon=options.eval_odin_epsilon,
         ),
         generator=lambda *names: generator(options.rand_seed, "evaluation", *names, device=device),
     )
+    return evaluate(on, metrics=metrics, splits=splits)

@@ -77,11 +77,11 @@ def evaluate(
     def random(*names: str) -> torch.Generator:
         return generator(options.rand_seed, "evaluation", *names, device=device)
 
-    results = protocol.evaluate(
-        model.encoder, model.decoder, loaded.sets, {}, code="mean", splits=splits,
-        metrics=[metric for metric in metrics if metric in protocol.METRICS], progress=announced_bar,
+    on = protocol.Evaluation(
+        model.encoder, model.decoder, loaded.sets, {}, code="mean", progress=announced_bar,
         settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
     )
+    results = protocol.evaluate(on, splits=splits, metrics=metrics)
     found = {}
     if "codes" in metrics:
         found["codes"] = _read_codes(model, loaded, splits, batch_size, random)

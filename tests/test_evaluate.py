@@ -1,11 +1,14 @@
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from conftest import assert_refused, assert_same_end, contents, execute, results, run_of, train
 
 from custom_pkg import checkpoints
+from modellib.evaluations import attacks, robustness
 
 
 def evaluate(cwd, *flags):
@@ -55,6 +58,51 @@ def test_other_outside_data_can_be_asked_for(copy):
     assert part.keys() == {"uniform", "gauss"}
     assert part["gauss"] == written(copy, "evaluation.json")["ood"]["gauss"]
     assert part["uniform"] != part["gauss"]
+
+
+ROBUSTNESS = ["--metrics=robustness", "--n_images=60", "--attacks=fgsm_margin,apgd_dlr,square"]
+
+
+@pytest.mark.parametrize("code", ["sample", "mean"])
+def test_robustness_goes_on_where_it_was_interrupted_to_the_same_figures(copy, monkeypatch, code):
+    flags = [*ROBUSTNESS, f"--code={code}", "--eval_attack_epsilons=[0.1,0.4]"]
+    short = replace(attacks.ATTACKS["square"], run=partial(attacks.square, queries=20), looks=20)
+    monkeypatch.setitem(attacks.ATTACKS, "square", short)
+    whole = evaluate(copy, *flags)
+    assert whole.status == 0 and "worst case over all" in whole.out, whole.err
+    file = "evaluation-last.json" if code == "sample" else "evaluation-last-mean-code.json"
+    expected = written(copy, file)["robustness"]
+    assert expected["n_images"] == 60 and expected["images"] == "60 of the test set, drawn with seed 0"
+    clean, small, large = (expected["clean_accuracy"], *expected["worst_case"].values())
+    assert clean > small > large and small <= min(figures["0.1"] for figures in expected["by_attack"].values())
+    (run_of(copy).path / file).unlink()
+    real, calls = robustness.adversarial, iter(range(3))
+
+    def interrupted(*arguments, **keywords):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(robustness, "adversarial", interrupted)
+    assert evaluate(copy, *flags).status == 130
+    made = []
+    monkeypatch.setattr(robustness, "adversarial", lambda *a, **k: made.append(1) or real(*a, **k))
+    assert evaluate(copy, *flags).status == 0
+    assert len(made) == 2 * 3 + len(robustness.CURVE_EPSILONS) - 3
+    assert written(copy, file)["robustness"] == expected
+    assert not list(run_of(copy).path.glob(".*unfinished*"))
+
+
+@pytest.mark.parametrize("flags, word", [
+    (["--metrics=accuracy", "--attacks=square"], "--attacks"),
+    (["--metrics=robustness", "--n_images=451"], "--n_images"),
+    (["--metrics=robustness", "--attacks=transfer"], "--transfer_from"),
+    (["--metrics=robustness", "--transfer_from=nowhere.pt"], "nowhere.pt"),
+])
+def test_robustness_that_cannot_be_measured_is_refused(copy, flags, word):
+    before = contents(copy)
+    assert_refused(evaluate(copy, *flags), word)
+    assert contents(copy) == before
 
 
 def test_the_best_checkpoint_is_evaluated_under_its_name(tmp_path):

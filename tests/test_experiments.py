@@ -7,7 +7,7 @@ import dataloader
 from custom_pkg.errors import UserError
 from experiments import quantitative, run_table
 from modellib import published
-from modellib.evaluations.protocol import EvaluationSettings, evaluate
+from modellib.evaluations.protocol import Evaluation, EvaluationSettings, evaluate
 from modellib.evaluations.style import label_from_style
 from train_lagrangian import Options
 
@@ -33,9 +33,10 @@ def toy_encoder(images):
 
 def evaluate_toy(sets=None, outside=None, **changes):
     outside = {"gauss": None} if outside is None else outside
-    return evaluate(
+    asked = {name: changes.pop(name) for name in ("metrics", "splits") if name in changes}
+    return evaluate(Evaluation(
         toy_encoder, torch.nn.Identity(), sets or toy_sets(), outside, settings=SETTINGS, generator=generator, **changes
-    )
+    ), **asked)
 
 
 def test_a_metric_is_the_same_whatever_else_is_asked_for():

@@ -1,6 +1,6 @@
 """The published protocol: all metrics of a trained model, as they stand in evaluation.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,6 @@ from modellib.evaluations.out_of_distribution import (
 from modellib.evaluations.style import label_from_style, style_information
 from modellib.gaussians import sample
 
-METRICS = ("accuracy", "information", "attack", "detection")
 SPLITS = ("train", "test")
 NOISES = ("gauss", "uniform")
 
@@ -35,84 +34,116 @@ class EvaluationSettings:
     odin_epsilon: float | None = None
 
 
-def evaluate(
-    encoder: Encoder,
-    decoder: Decoder,
-    sets: dict[str, tuple[Tensor, Tensor]],
-    outside: dict[str, Tensor | None],
-    *,
-    settings: EvaluationSettings,
-    generator: Callable[..., torch.Generator],
-    style_encoder: Encoder | None = None,
-    code: str = "sample",
-    splits: Sequence[str] = SPLITS,
-    metrics: Sequence[str] = METRICS,
-    progress: Callable[[str], Progress] = lambda what: iter,
-) -> dict[str, dict]:
-    """Evaluate `metrics` on those of `sets`, SPLITS -> images (N, ...), labels (N,), that are named in `splits`.
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained model and its data, as a metric sees them.
 
-    outside: name -> images (M, ...), or None for noise of that name (NOISES); detection holds them against the test
-    set. generator(*names) makes the generator of one use, so that a metric is the same whatever else is asked for.
+    sets: of SPLITS, images (N, ...) and labels (N,). outside: name -> images (M, ...), or None for noise of that name
+    (NOISES); detection holds them against the test set.
+    generator(*names) makes the generator of one use, so that a metric is the same whatever else is asked for.
     progress(what) wraps the loop over batches.
     code: what attacks and detection see, a fresh "sample" every time (published for VIB and NIB) or the "mean"
     (published for DisenIB; the informations of the mean code then stand beside those of a sample).
     style_encoder: of DisenIB, for what its style code says.
+    """
+
+    encoder: Encoder
+    decoder: Decoder
+    sets: dict[str, tuple[Tensor, Tensor]]
+    outside: dict[str, Tensor | None]
+    settings: EvaluationSettings
+    generator: Callable[..., torch.Generator]
+    style_encoder: Encoder | None = None
+    code: str = "sample"
+    progress: Callable[[str], Progress] = lambda what: iter
+
+    def drawing(self, *names: str) -> Draw:
+        """What attacks and detection take for the code."""
+        return mean_code if self.code == "mean" else self.sampling(*names)
+
+    def sampling(self, *names: str) -> Draw:
+        return partial(sample, generator=self.generator(*names))
+
+    def measure(self, metric: Callable, split: str, what: str, **keywords) -> dict:
+        """One of the functions of this folder on a set; what: for the bar."""
+        return metric(
+            self.encoder, self.decoder, *self.sets[split], batch_size=self.settings.batch_size,
+            progress=self.progress(f"{what}, {split} set"), **keywords,
+        )
+
+
+def _accuracy(on: Evaluation, split: str) -> dict[str, dict]:
+    return {split: on.measure(accuracy, split, "accuracy", generator=on.generator("accuracy", split))}
+
+
+def _information(on: Evaluation, split: str) -> dict[str, dict]:
+    result = on.measure(information, split, "information", draw=on.sampling("information", split))
+    if on.code == "mean":
+        of_mean = on.measure(information, split, "information of the mean code", draw=mean_code)
+        keys = ("mi_xt", "mi_yt", "mi_yt_lower_bound")
+        result |= {f"{key}_mean_code": of_mean[key] for key in keys if key in of_mean}
+    if on.style_encoder is not None:
+        result |= style_information(
+            on.style_encoder, on.sets[split][0], draw=on.sampling("style", split), batch_size=on.settings.batch_size,
+            progress=on.progress(f"information of the style code, {split} set"),
+        )
+    return {split: result}
+
+
+def _attack(on: Evaluation, split: str) -> dict[str, dict]:
+    if not on.settings.attack_epsilons:
+        return {}
+    result = {}
+    for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
+        result[key], result[f"{key}_robust_accuracy"] = on.measure(
+            fgsm, split, f"FGSM on {attack.replace('_', ' ')}", attack=attack, epsilons=on.settings.attack_epsilons,
+            draw=on.drawing(key, split),
+        )
+    return {split: result}
+
+
+def _detection(on: Evaluation, split: str) -> dict[str, dict]:
+    """Of what lies outside, against the test set."""
+    if split != "test":
+        return {}
+    inside = on.sets[split][0]
+    odin = partial(
+        odin_scores, on.encoder, on.decoder, temperature=on.settings.odin_temperature,
+        epsilon=on.settings.odin_epsilon, batch_size=on.settings.batch_size,
+    )
+    inside_scores = odin(inside, draw=on.drawing("odin", "inside"), progress=on.progress("ODIN, test set"))
+    metrics, curves = {}, {}
+    for name, images in on.outside.items():
+        if images is None:
+            images = noise_images(name, inside, on.generator("noise images", name))
+        scores = odin(images, draw=on.drawing("odin", name), progress=on.progress(f"ODIN, {name}"))
+        metrics[name] = detection_metrics(inside_scores, scores)
+        curves[name] = detection_curves(inside_scores, scores)
+    return {"ood": metrics, "ood_curves": curves}
+
+
+# Name -> (evaluation, split) -> what it adds to the results: {split: {...}}, or sections of its own.
+METRICS: dict[str, Callable[[Evaluation, str], dict[str, dict]]] = {
+    "accuracy": _accuracy, "information": _information, "attack": _attack, "detection": _detection,
+}
+
+
+def evaluate(
+    on: Evaluation, *, splits: Sequence[str] = SPLITS, metrics: Collection[str] = METRICS
+) -> dict[str, dict]:
+    """Evaluate those of METRICS that are named in `metrics` on those of the sets that are named in `splits`.
+
     Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats, and with detection
     "ood_curves": {outside name: `detection_curves`}.
     """
-
-    def drawing(*names: str) -> Draw:
-        return mean_code if code == "mean" else partial(sample, generator=generator(*names))
-
     results: dict[str, dict] = {}
-    for name in splits:
-        images, labels = sets[name]
-        result = results[name] = {}
-        model_and_data = (encoder, decoder, images, labels)
-        if "accuracy" in metrics:
-            result |= accuracy(
-                *model_and_data, generator=generator("accuracy", name), batch_size=settings.batch_size,
-                progress=progress(f"accuracy, {name} set"),
-            )
-        if "information" in metrics:
-            measure = partial(information, *model_and_data, batch_size=settings.batch_size)
-            result |= measure(
-                draw=partial(sample, generator=generator("information", name)),
-                progress=progress(f"information, {name} set"),
-            )
-            if code == "mean":
-                of_mean = measure(draw=mean_code, progress=progress(f"information of the mean code, {name} set"))
-                keys = ("mi_xt", "mi_yt", "mi_yt_lower_bound")
-                result |= {f"{key}_mean_code": of_mean[key] for key in keys if key in of_mean}
-        if "information" in metrics and style_encoder is not None:
-            result |= style_information(
-                style_encoder, images, draw=partial(sample, generator=generator("style", name)),
-                batch_size=settings.batch_size, progress=progress(f"information of the style code, {name} set"),
-            )
-        if "attack" in metrics and settings.attack_epsilons:
-            for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
-                result[key], result[f"{key}_robust_accuracy"] = fgsm(
-                    *model_and_data, attack=attack, epsilons=settings.attack_epsilons,
-                    draw=drawing(key, name), batch_size=settings.batch_size,
-                    progress=progress(f"FGSM on {attack.replace('_', ' ')}, {name} set"),
-                )
-    if "information" in metrics and style_encoder is not None and "test" in splits:
+    for split in splits:
+        for name, metric in METRICS.items():
+            for section, found in metric(on, split).items() if name in metrics else ():
+                results.setdefault(section, {}).update(found)
+    if "information" in metrics and on.style_encoder is not None and "test" in splits:
         results["test"] |= label_from_style(
-            style_encoder, sets["train"], sets["test"], draw=partial(sample, generator=generator("label from style")),
-            batch_size=settings.batch_size,
+            on.style_encoder, on.sets["train"], on.sets["test"], draw=on.sampling("label from style"),
+            batch_size=on.settings.batch_size,
         )
-    if "detection" in metrics and "test" in splits:
-        inside = sets["test"][0]
-        odin = partial(
-            odin_scores, encoder, decoder, temperature=settings.odin_temperature, epsilon=settings.odin_epsilon,
-            batch_size=settings.batch_size,
-        )
-        inside_scores = odin(inside, draw=drawing("odin", "inside"), progress=progress("ODIN, test set"))
-        results |= {"ood": {}, "ood_curves": {}}
-        for name, images in outside.items():
-            if images is None:
-                images = noise_images(name, inside, generator("noise images", name))
-            scores = odin(images, draw=drawing("odin", name), progress=progress(f"ODIN, {name}"))
-            results["ood"][name] = detection_metrics(inside_scores, scores)
-            results["ood_curves"][name] = detection_curves(inside_scores, scores)
-    return {name: result for name, result in results.items() if result}
+    return {section: found for section, found in results.items() if found}

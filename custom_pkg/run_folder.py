@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from custom_pkg.errors import UserError
-from custom_pkg.files import lock, read_json, remove_temporaries
+from custom_pkg.files import lock, make_folder, read_json, remove_temporaries
 from custom_pkg.options import RunOptions, differences, shown
 
 STORAGE = Path("STORAGE")
@@ -112,7 +112,7 @@ class RunFolder:
         Raises UserError when another process holds it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             held = open(self.path / ".lock", "a+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write in {self.path}: {error.strerror}") from None

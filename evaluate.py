@@ -11,6 +11,7 @@ its training did. All metrics of an MNIST run take under a minute on two CPU cor
 many attacks, only when it is asked for: minutes. Interrupted, the same command goes on where it was.
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     RunOptions,
+    between,
     desc_complaint,
     device_complaint,
     differences,
@@ -36,7 +38,7 @@ from custom_pkg.run_folder import RunFolder
 from experiments import robust_accuracy
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
-from experiments.run_table import published_for, results_table
+from experiments.run_table import beside_the_paper
 from modellib.evaluations.protocol import SPLITS
 
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
@@ -51,7 +53,8 @@ class Options:
     )
     metrics: tuple[str, ...] = option(
         ("all",), group="what", choices=("all", *METRICS, "robustness"),
-        help="which metrics: all that take a minute, or some"
+        help="which metrics: all that take a minute, or some",
+        instead={"fgsm": "attack", "odin": "detection", "ood": "detection", "mi": "information", "acc": "accuracy"},
     )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
     eval_odin_out_data: tuple[str, ...] = option(
@@ -66,6 +69,9 @@ class Options:
     )
     eval_attack_epsilons: tuple[float, ...] = option(
         (), group="what", check=positive, help="sizes of all attacks; [] is what the run was trained with"
+    )
+    eval_batch_size: int = option(
+        0, group="what", check=between(0, 100_000), help="images per batch, fewer for less memory; 0 is that of the run"
     )
     transfer_from: str = option(
         "", group="what", help="robustness: checkpoint of a plain model, whose adversarial images are tried too"
@@ -91,7 +97,7 @@ def main() -> None:
     folder = RunFolder(options.desc, options.rand_seed)
     choose_products(device, 100, folder.products())
     if not folder.exists():
-        raise UserError(f"no run in {folder.path}: check --desc and --rand_seed, or train that run first")
+        raise UserError(f"no run in {folder.path.absolute()}: check --desc and --rand_seed, or train that run first")
     path = find_checkpoint(folder, options.checkpoint)
     try:
         saved = checkpoints.load_run(path)
@@ -111,15 +117,15 @@ def main() -> None:
         raise UserError("--attacks and --transfer_from go with the metric robustness, which is not asked for")
     if ("transfer" in options.attacks) > bool(options.transfer_from):
         raise UserError("--attacks=transfer needs --transfer_from, the checkpoint of a plain model")
-    if options.eval_odin_out_data and "detection" not in metrics:
-        names = ",".join(options.eval_odin_out_data)
-        raise UserError(f"--eval_odin_out_data={names} goes with the metric detection, which is not asked for")
+    for name, its in (("eval_odin_out_data", ("detection",)), ("eval_attack_epsilons", ("attack", "robustness"))):
+        if (given := getattr(options, name)) and not {*its} & {*metrics}:
+            given = ",".join(map(str, given))
+            raise UserError(f"--{name}={given} goes with the metric {its[0]}, which is not asked for")
     if options.code != "published" and not {"attack", "detection", "robustness"} & set(metrics):
         raise UserError(f"--code={options.code} is what attacks and detection see, and neither is asked for")
-    if options.eval_attack_epsilons:
-        trained_with = replace(trained_with, eval_attack_epsilons=options.eval_attack_epsilons)
-    if options.eval_odin_out_data:
-        trained_with = replace(trained_with, eval_odin_out_data=options.eval_odin_out_data)
+    for name in ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size"):
+        if given := getattr(options, name):
+            trained_with = replace(trained_with, **{name: given})
     loaded = experiment.load(replace(trained_with, data_root=options.data_root), device)
     if saved["data"].get("sha256") != loaded.data.sha256:
         raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
@@ -147,14 +153,17 @@ def main() -> None:
         )
     curves = measured.pop("ood_curves", None)
     identity = {"checkpoint_sha256": saved["sha256"], **saved["position"]}
-    write_merged(folder.path / f"{name}.json", identity | measured)
-    if curves:
-        curves_name = name.replace("evaluation", "detection-curves", 1)
-        write_merged(folder.path / f"{curves_name}.json", identity | curves)
-    if ordinary:
-        print(results_table(identity | measured, published_for(saved["script"], trained_with)))
-    if "robustness" in metrics:
-        print(robust_accuracy.table(measured["robustness"]))
+    try:
+        write_merged(folder.path / f"{name}.json", identity | measured)
+        if curves:
+            curves_name = name.replace("evaluation", "detection-curves", 1)
+            write_merged(folder.path / f"{curves_name}.json", identity | curves)
+    finally:  # also where nothing can be written
+        if ordinary:
+            print(beside_the_paper(identity | measured, saved["script"], trained_with))
+        if "robustness" in metrics:
+            print(robust_accuracy.table(measured["robustness"]))
+    print(f"written to {folder.path.absolute() / name}.json")
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
@@ -162,7 +171,7 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
     named = {
         "last": folder.last_checkpoint, "best": folder.best_checkpoint, "previous": folder.previous_checkpoint
     }
-    path = named.get(which, Path(which))
+    path = named.get(which, Path(os.path.expanduser(which)))
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have

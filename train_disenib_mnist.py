@@ -17,7 +17,7 @@ from pathlib import Path
 from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.errors import run_script
-from custom_pkg.options import between, not_negative, option, with_default
+from custom_pkg.options import between, not_negative, option, size, with_default
 from experiments.disenib_loop import train_disenib
 from experiments.option_groups import DisentanglingOptions
 from experiments.start import started
@@ -36,6 +36,7 @@ class Options(DisentanglingOptions):
     disc_limit_acc: float = option(
         0.8, group="objective", check=between(0, 1), help="accuracy from which the discriminator waits"
     )
+    n_times_disc: int = option(1, group="training", check=size, help="discriminator updates per step")
     n_times_est: int = with_default(DisentanglingOptions, "n_times_est", 1)
 
 

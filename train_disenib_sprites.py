@@ -32,6 +32,7 @@ class Options(FactoredOptions):
     style_dim: int = with_default(FactoredOptions, "style_dim", 512)
     class_dim: int = with_default(FactoredOptions, "class_dim", 512)
     n_times_main: int = with_default(FactoredOptions, "n_times_main", 5)
+    eval_dis_n_samples: int = with_default(FactoredOptions, "eval_dis_n_samples", 8)
 
 
 def main() -> None:

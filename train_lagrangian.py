@@ -34,8 +34,7 @@ from dataloader.batches import ShuffledBatches
 from experiments import quantitative
 from experiments.experiment import Loaded
 from experiments.option_groups import EvaluationOptions
-from experiments.run_table import published_for, results_table
-from experiments.start import introduction, started
+from experiments.start import closing, introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
 from modellib.ib_lagrangian import MODELS, with_a_rate
@@ -50,7 +49,8 @@ class Options(RunOptions, EvaluationOptions):
 
     dataset: str = option("mnist", group="objective", choices=dataloader.DATASETS, help="images and labels")
     model: str = option(
-        "vib", group="objective", choices=MODELS, help="bound on I(X;T); plain has none, and a code without noise"
+        "vib", group="objective", choices=MODELS, instead={"disenib": "python train_disenib.py"},
+        help="bound on I(X;T); plain has none, and a code without noise",
     )
     lambda_kl: float = option(
         0.01, group="objective", check=not_negative, only_with={"model": with_a_rate},
@@ -102,7 +102,7 @@ class Options(RunOptions, EvaluationOptions):
         1e-4, group="training", check=positive, help="of Adam, times 0.97 after every second epoch"
     )
     early_stop_trials: int = option(
-        10, group="training", check=positive, help="stop after so many epochs without a better test accuracy"
+        10, group="training", help="stop after so many epochs without a better test accuracy; 0 or less: never"
     )
 
 
@@ -173,7 +173,7 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         improved = metrics["eval/test/accuracy"] > progress.best_accuracy
         if improved:
             progress.best_accuracy, progress.best_epoch = metrics["eval/test/accuracy"], progress.epoch
-        out_of_trials = progress.epoch - progress.best_epoch >= options.early_stop_trials
+        out_of_trials = 0 < options.early_stop_trials <= progress.epoch - progress.best_epoch
         progress.finished = out_of_trials or progress.epoch == options.epochs
 
         run.log.scalars(metrics, **progress.position())
@@ -182,7 +182,7 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         run.end_if_asked()
 
     results = run.final_evaluation(partial(quantitative.evaluate_published, model, loaded, options=options))
-    run.log.say(results_table(results, published_for(SCRIPT, options)))
+    run.log.say(closing(results, start))
     run.log.close()
 
 

@@ -2,15 +2,21 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from custom_pkg.errors import DiskFailed, UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None
 MAX_JSON_BYTES = 16 * 2**20  # config.json and evaluations have a few kB
 
 
@@ -105,7 +111,12 @@ def make_folder(path: Path) -> None:
 
 def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to disk. Raises OSError with its name."""
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # which Windows does not flush
+            return
+        raise
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -119,9 +130,21 @@ def lock(file: TextIO, taken: Callable[[str], None]) -> None:
 
     taken: called with what the file says when another process has the lock; if it returns, that one is waited for.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file):
         file.seek(0)
         taken(file.read().strip())
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not try_lock(file):
+            time.sleep(0.05)
+
+
+def try_lock(file: IO) -> bool:
+    """Lock an open file for this process, as `lock` does, or return False where another process has the lock."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:  # a byte far behind what is written, so that others can read that
+            os.lseek(file.fileno(), 2**30, os.SEEK_SET)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

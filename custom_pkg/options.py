@@ -15,6 +15,7 @@ import difflib
 import inspect
 import math
 import re
+import sys
 import typing
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -25,11 +26,25 @@ from custom_pkg.errors import UserError
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
 FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
 Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
+RENAMED = {  # flags of the paper's own code -> the options here that mean the same
+    "eval_odin_temper": "eval_odin_temperature", "eval_odin_noise_mag": "eval_odin_epsilon",
+    "freq_iter_log": "freq_step_log", "gpu_ids": "device",
+}
+ANSWERED = {  # its flags that have no meaning here -> what to do
+    "dataset_num_threads": "images are held in memory and no thread loads them: leave it out",
+    "dataset_shuffle": "training always shuffles, by --rand_seed: leave it out",
+    "dataset_drop_last": "the last partial batch is always dropped, as published: leave it out",
+    "eval_odin_num_delta": "every threshold that occurs is looked at, not a number of them: leave it out",
+    "load_from": "go on with a run by its --desc and --resume; evaluate.py --checkpoint=PATH evaluates a file",
+    "freq_iter_log": "losses are logged after every epoch: leave it out",
+}
+HINTS = {"--lr": "--learning_rate", "--seed": "--rand_seed", "--gpu": "--device", "--lambda": "--lambda_kl"}
 
 
 def option(
     default=MISSING, *, group: str, help: str, choices: Collection[str] | None = None, check: Check | None = None,
     only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None, distinct: bool = False,
+    instead: dict[str, str] | None = None,
 ):
     """A dataclass field that is an option of the command line. Without a default it must be given.
 
@@ -38,10 +53,11 @@ def option(
     elsewhere it is refused.
     distinct: whether a value that is given twice counts once. In lists of texts and of numbers with a fraction it
     always does; lists of integers are widths of layers, unless this says otherwise.
+    instead: what to give for a value that is none of the choices but may be meant for one.
     """
     metadata = {
         "group": group, "help": help, "choices": choices, "check": check, "only_with": only_with or {},
-        "distinct": distinct,
+        "distinct": distinct, "instead": instead or {},
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -119,10 +135,19 @@ def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in sorted(fields(cls), key=lambda field: _inherited_from_afar(cls, field.name)):
         group = groups.setdefault(field.metadata["group"], parser.add_argument_group(field.metadata["group"]))
-        group.add_argument(f"--{field.name}", **_argument(cls, field))
+        group.add_argument(f"--{field.name}", **(argument := _argument(cls, field)))
+        for name in (name for name, now in RENAMED.items() if now == field.name):
+            read = argument["type"] if name != "gpu_ids" else lambda ids, read=argument["type"]: read(_device_of(ids))
+            parser.add_argument(f"--{name}", **argument | {"dest": field.name, "type": read, "help": argparse.SUPPRESS})
+    for name, answer in ANSWERED.items():
+        if RENAMED.get(name) not in cls.__dataclass_fields__:
+            parser.add_argument(f"--{name}", nargs="*", action=_Answer, const=answer, default=argparse.SUPPRESS,
+                                help=argparse.SUPPRESS)
+    argv = sys.argv[1:] if argv is None else list(argv)
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise UserError(_unknown_option(unknown[0], [f"--{field.name}" for field in fields(cls)]))
+        lists = [f"--{field.name}" for field in fields(cls) if typing.get_origin(_kind(cls, field)) is tuple]
+        raise UserError(_unknown_option(unknown, argv, [f"--{field.name}" for field in fields(cls)], lists))
     given = vars(given)
     missing = [f"--{field.name}" for field in fields(cls) if field.default is MISSING and field.name not in given]
     if missing:
@@ -181,10 +206,12 @@ def _argument(cls, field) -> dict:
     def read(text: str):
         try:
             value = _read(kind, text)
-        except ValueError:
+        except (ValueError, KeyError):
             raise UserError(f"--{field.name}={shown(text)}: {_expected(kind, distinct)} expected") from None
         if isinstance(value, tuple) and distinct:
             value = tuple(dict.fromkeys(value))
+        if field.name == "desc":
+            value = re.sub(r"^(\./)?STORAGE/experiments/(.*?)/*$", r"\2", value)
         return _checked(field, value)
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
@@ -197,6 +224,11 @@ def _argument(cls, field) -> dict:
     if kind is bool:
         argument |= {"nargs": "?", "const": True, "metavar": "true|false"}
     return argument
+
+
+def _device_of(ids: str) -> str:
+    """--device for what was given to --gpu_ids."""
+    return "cpu" if ids == "-1" else f"cuda:{ids}"
 
 
 def _kind(cls, field):
@@ -212,9 +244,7 @@ def _read(kind, text: str):
             return ()
         return tuple(_read(typing.get_args(kind)[0], part.strip()) for part in inner.split(","))
     if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError
-        return text.lower() == "true"
+        return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
     if kind in (int, float) and "_" in text:  # Python reads 1_0 as ten
         raise ValueError
     return kind(text)
@@ -222,16 +252,25 @@ def _read(kind, text: str):
 
 def _checked(field, value):
     """The value, if the field allows it. Raises UserError."""
-    choices, check = field.metadata["choices"], field.metadata["check"]
-    for element in value if isinstance(value, tuple) else (value,):
+    choices, check, instead = (field.metadata[name] for name in ("choices", "check", "instead"))
+    if choices:  # however they are written
+        lower = [element.lower() if element.lower() in choices else element for element in _elements(value)]
+        value = tuple(lower) if isinstance(value, tuple) else lower[0]
+    for element in _elements(value):
         complaint = check(element) if check else None
         if isinstance(element, float) and not math.isfinite(element):
             complaint = "must be a finite number"
         elif choices and element not in choices:
             complaint = f"must be {' or '.join(choices)}"
+            if element.lower() in instead:
+                complaint += f"; you may look for {instead[element.lower()]}"
         if complaint:
             raise UserError(f"--{field.name}={shown(_written(value))}: {complaint}")
     return value
+
+
+def _elements(value) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _expected(kind, distinct: bool) -> str:
@@ -253,11 +292,20 @@ def shown(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _unknown_option(argument: str, known: list[str]) -> str:
-    name = shown(argument.split("=")[0])
-    near = difflib.get_close_matches(name, known, n=1)
+def _unknown_option(unknown: list[str], argv: list[str], known: list[str], lists: list[str]) -> str:
+    name = shown(unknown[0].split("=")[0])
+    before = argv[: argv.index(unknown[0])] if unknown[0] in argv else []
+    option, *values = before[-2:] + unknown if len(before) > 1 else [""]  # --sizes 512 256, of which 256 is unknown
+    if option in lists and not any(value.startswith("-") for value in values):
+        return f"{name} stands alone: did you mean {option}=[{','.join(map(shown, values))}]?"
+    near = [HINTS[name]] if HINTS.get(name) in known else difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "--help lists all options"
     return f"unknown option {name} ({hint})"
+
+
+class _Answer(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        raise UserError(f"{option_string}: {self.const}")
 
 
 class _Parser(argparse.ArgumentParser):

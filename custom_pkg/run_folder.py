@@ -6,12 +6,13 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from custom_pkg.errors import UserError
-from custom_pkg.files import lock, read_json, remove_temporaries
+from custom_pkg.files import lock, make_folder, read_json, remove_temporaries
 from custom_pkg.options import RunOptions, differences, shown
 
 STORAGE = Path("STORAGE")
@@ -68,19 +69,22 @@ class RunFolder:
         """Refuse, before anything is written, what would mix or lose a run. Raises UserError."""
         if options.resume and options.overwrite:
             raise UserError("--resume and --overwrite exclude each other: give one of them")
-        for place in (self.checkpoints, self.tensorboard):
-            _check_folder(place)
+        if not (options.resume and self.evaluation.exists()):  # which is only shown
+            for place in (self.checkpoints, self.tensorboard):
+                _check_folder(place)
         if options.resume and not self.exists():
-            raise UserError(f"nothing to resume in {self.path}: leave --resume out to start this run")
+            raise UserError(f"nothing to resume in {self.path.absolute()}: leave --resume out to start this run")
         if options.resume and self._lost_its_checkpoint():
             raise UserError(
                 f"{self.last_checkpoint} is gone, and with it what the run needs to go on: put it back, or give "
                 "--overwrite in place of --resume to start anew"
             )
         if options.resume:
+            saved = self.saved_options()
+            self._check_script()
             different = [
                 f"--{shown(name)} was {shown(str(before))}, now {shown(str(now))}"
-                for name, (before, now) in differences(options, self.saved_options()).items()
+                for name, (before, now) in differences(options, saved).items()
             ]
             if different:
                 raise UserError(
@@ -94,6 +98,13 @@ class RunFolder:
                 "start anew, or choose another --desc or --rand_seed"
             )
 
+    def _check_script(self) -> None:
+        """Refuse to go on with a run of another script than the one that is running."""
+        begun = str(read_json(self.config).get("command", "")) if self.config.exists() else ""
+        scripts = [Path(word).name for word in begun.split() if word.endswith(".py")]
+        if scripts and scripts[0] != (here := Path(sys.argv[0]).name) and here.startswith("train_"):
+            raise UserError(f"{self.path} is a run of {shown(scripts[0])}: resume it with that script")
+
     @contextmanager
     def open(self, options: RunOptions) -> Iterator[None]:
         """Hold the run's folder for this process, checked again and emptied first with --overwrite.
@@ -101,7 +112,7 @@ class RunFolder:
         Raises UserError when another process holds it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             held = open(self.path / ".lock", "a+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write in {self.path}: {error.strerror}") from None
@@ -145,6 +156,8 @@ class RunFolder:
 def _check_folder(path: Path) -> None:
     """Refuse a path that cannot become a folder because a file stands in its way."""
     for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise UserError(f"{place} is a link to {os.readlink(place)}, which is not there: make that, or remove it")
         if place.exists():
             if not place.is_dir():
                 raise UserError(f"{place} is a file where a folder is needed: move it away")

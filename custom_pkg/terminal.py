@@ -27,6 +27,9 @@ def no_print_may_fail() -> None:
         stream = getattr(sys, name)
         if stream is None:  # closed by who started us; what is opened next would get its number, and what is printed
             number, encoding, buffered = os.open(os.devnull, os.O_RDWR), "utf-8", True
+        elif os.name == "nt" and stream.isatty() and name != "stdin":  # takes characters, not bytes
+            stream.reconfigure(errors="replace")
+            continue
         elif stream is getattr(sys, f"__{name}__") and name != "stdin":
             number, encoding, buffered = stream.fileno(), stream.encoding, not stream.line_buffering
         else:

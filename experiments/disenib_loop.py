@@ -16,8 +16,8 @@ from dataloader.batches import ShuffledBatches
 from experiments.experiment import Loaded
 from experiments.option_groups import DisenIBOptions
 from experiments.registry import EXPERIMENTS
-from experiments.run_table import published_for, results_table
-from experiments.start import introduction
+from experiments.run_table import beside_the_paper
+from experiments.start import closing, introduction
 from experiments.supervised_disentangling import Pictures
 from modellib import disenib
 from modellib.optimiser import adam
@@ -50,7 +50,8 @@ def train_disenib(
     trained |= {name: judge.parameters() for name, judge in judges.items()}
     optimizers = {f"{name}_optimizer": adam(each, options.learning_rate) for name, each in trained.items()}
     main_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "main batches"), device)
-    est_batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "estimator batches"), device)
+    est_batch_size = options.est_batch_size or options.batch_size
+    est_batches = ShuffledBatches(len(images), est_batch_size, generator(seed, "estimator batches"), device)
     main_stream, est_stream = main_batches.endless(), est_batches.endless()
     noise = generator(seed, "noise", device=device)
     common = {"settings": options, "autocast": autocast_for(options.precision, device), "generator": noise}
@@ -65,8 +66,9 @@ def train_disenib(
         "main_losses": history(disenib.MainTerms, options.n_times_main, "main update"),
         "est_losses": history(disenib.EstimatorTerms, options.n_times_est, "estimator update"),
     }
+    n_times_disc = options.n_times_disc if judges else 0
     if judges:
-        histories["disc_losses"] = history(disenib.DiscriminatorTerms, 1, "discriminator update")
+        histories["disc_losses"] = history(disenib.DiscriminatorTerms, options.n_times_disc, "discriminator update")
     progress = DisenIBProgress()
     run = TrainingRun(
         start, progress, {
@@ -80,9 +82,8 @@ def train_disenib(
         run.log.say("--compile has no effect any more: compiled updates took longer than the plain ones on a CPU")
     if options.precision == "bf16" and bf16_is_slow(device):
         run.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
-    pictures = Pictures(model, loaded, start.folder, seed=seed) if with_pictures else None
+    pictures = Pictures(model, loaded, start.folder, options) if with_pictures else None
     evaluate = partial(experiment.evaluate, model, loaded, options=options)
-    published = published_for(start.script, options)
 
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):
@@ -94,7 +95,7 @@ def train_disenib(
             run.log.scalars(flatten({"eval": metrics}), **progress.position())
             results = progress.position() | metrics
             write_json(start.folder.path / f"evaluation-step{step}.json", results)
-            run.log.say(results_table(results, published))
+            run.log.say(beside_the_paper(results, start.script, options))
             progress.evaluated = step
             run.save()
 
@@ -111,14 +112,14 @@ def train_disenib(
             histories["main_losses"].add(main_update(images[index], labels[index], moving=moving, discriminator=judge))
         for _ in range(options.n_times_est):
             histories["est_losses"].add(est_update(images[next(est_stream)]))
-        if judges:
+        for _ in range(n_times_disc):
             index = next(main_stream)
             histories["disc_losses"].add(disenib.discriminator_update(
                 networks, discriminator, optimizers["discriminator_optimizer"], images[index], labels[index],
                 limit_acc=options.disc_limit_acc, **common,
             ))
         progress.step = step + 1
-        progress.epoch = progress.step * (options.n_times_main + len(judges)) // main_batches.per_pass
+        progress.epoch = progress.step * (options.n_times_main + n_times_disc) // main_batches.per_pass
 
         # What is logged.
         if progress.step % options.freq_step_log == 0:
@@ -149,7 +150,7 @@ def train_disenib(
             pictures.at_the_end(run.log, progress.step)
         run.save()
     results = run.final_evaluation(evaluate)
-    run.log.say(results_table(results, published))
+    run.log.say(closing(results, start))
     run.log.close()
 
 

@@ -9,6 +9,13 @@ from modellib.evaluations.protocol import NOISES
 OUTSIDE = (*NOISES, *(name for name, data in DATA_SETS.items() if data.outside))
 
 
+# Options that do not make a run another experiment: where, how exactly and on which images it ran, what it logged.
+NOT_THE_EXPERIMENT = (
+    "precision", "compile", "data_source", "eval_odin_out_data", "eval_batch_size", "freq_step_log",
+    "freq_step_chkpt", "freq_step_eval", "freq_step_eval_quant",
+)
+
+
 def temperature_complaint(temperature: float) -> str | None:
     return None if temperature >= 1e-3 else "must be 0.001 or greater"
 
@@ -60,6 +67,9 @@ class DisenIBOptions(RunOptions):
     n_times_est: int = option(3, group="training", check=size, help="density-estimator updates per step")
     n_samples: int = option(10, group="training", check=size, help="noise draws per image")
     batch_size: int = option(64, group="training", check=size, help="images per update")
+    est_batch_size: int = option(
+        0, group="training", check=between(0, 100_000), help="images per density-estimator update; 0 is batch_size"
+    )
     learning_rate: float = option(1e-4, group="training", check=positive, help="of every Adam")
     freq_step_log: int = option(10, group="training", check=size, help="log the losses every so many steps")
     freq_step_chkpt: int = option(1000, group="training", check=positive, help="checkpoint every so many steps")
@@ -77,6 +87,9 @@ class DisentanglingOptions(DisenIBOptions):
 
     n_samples: int = with_default(DisenIBOptions, "n_samples", 1)
     freq_step_eval: int = option(500, group="training", check=positive, help="a swap picture every so many steps")
+    eval_dis_n_samples: int = option(
+        10, group="training", check=between(2, 100), help="images across and down a swap picture"
+    )
     eval_batch_size: int = with_default(EvaluationOptions, "eval_batch_size", 2560)
 
 

@@ -1,23 +1,41 @@
 """The table of results: this run beside the paper."""
 
-from dataclasses import fields
-
-from custom_pkg.options import RunOptions, parse
+from custom_pkg.options import RunOptions, differences, parse, to_dict
 from custom_pkg.terminal import flatten, format_table
 from experiments.catalogue import METHODS
+from experiments.option_groups import NOT_THE_EXPERIMENT
 from modellib.evaluations.protocol import SPLITS
 
 
 def published_for(script: str, options: RunOptions) -> dict | None:
-    """The paper's results for a run with these options, or None where it has none with this objective."""
-    data = getattr(options, "dataset", None)  # supervised disentangling has none to choose
-    objective = [field.name for field in fields(options) if field.metadata["group"] == "objective"]
+    """The paper's results for a run with these options, or None where it has none with these settings."""
+    published, departures = nearest_published(script, options)
+    return None if departures else published
+
+
+def nearest_published(script: str, options: RunOptions) -> tuple[dict | None, dict[str, tuple]]:
+    """The paper's results for the model of these options, if it has any, and what stands otherwise in its settings.
+
+    The latter: option -> as published, as here; without what does not make a run another experiment.
+    """
+    data, found = getattr(options, "dataset", None), []  # supervised disentangling has none to choose
     for method in METHODS.values():
         if method.script == script and data in method.published:
             as_published = parse(type(options), [*method.flags.format(dataset=data).split(), "--desc=any"])
-            if all(getattr(options, name) == getattr(as_published, name) for name in objective):
-                return method.published[data]
-    return None
+            departures = differences(options, to_dict(as_published))
+            for name in (*NOT_THE_EXPERIMENT, "rand_seed", "eval_attack_epsilons"):
+                departures.pop(name, None)
+            if "model" not in departures:
+                found.append((method.published[data], departures))
+    return min(found, key=lambda pair: len(pair[1]), default=(None, {}))
+
+
+def beside_the_paper(results: dict, script: str, options: RunOptions) -> str:
+    """The table of results with the paper's figures, or with the reason why they are left out."""
+    published, departures = nearest_published(script, options)
+    table = results_table(results, None if departures else published)
+    others = ", ".join(f"--{name}={now} in place of {before}" for name, (before, now) in departures.items())
+    return f"{table}\n\nwithout the paper's figures, which are of other settings: {others}" if others else table
 
 
 ROWS = {  # keys of evaluation.json -> their names in the table, in its order
@@ -95,5 +113,5 @@ def _table(title: str, columns: dict[str, dict], published: dict[str, dict]) -> 
         if metric in ROWS:
             name = ROWS[metric].format(epsilon)
             scale, digits = UNITS[name.rsplit(", ", 1)[1]]
-            rows.append([name, *(f"{scale * column[key]:.{digits}f}" if key in column else "" for column in cells)])
+            rows.append([name, *(f"{scale * column[key]:z.{digits}f}" if key in column else "" for column in cells)])
     return format_table(header, rows) if rows else None

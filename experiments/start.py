@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
@@ -23,7 +22,7 @@ from custom_pkg.training_run import Start
 from dataloader import N_TRAIN
 from experiments.experiment import Loaded
 from experiments.registry import EXPERIMENTS
-from experiments.run_table import published_for, results_table
+from experiments.run_table import beside_the_paper
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     folder = RunFolder(options.desc, options.rand_seed)
     folder.check(options)
     if options.resume and folder.evaluation.exists():
-        show_results(folder.evaluation, published_for(script, options))
+        show_results(Start(script, options, {}, device, folder, StopRequest()))
         sys.exit()
     if known := N_TRAIN.get(getattr(options, "dataset", script.rsplit("_", 1)[1])):
         check_batch_size(options, known)
@@ -59,19 +58,33 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
 
 
 def check_batch_size(options: RunOptions, n_train: int) -> None:
-    if options.batch_size > n_train:
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    for name in ("batch_size", "est_batch_size"):
+        if (given := getattr(options, name, 0)) > n_train:
+            raise UserError(f"--{name}={given}: the training set has {n_train} images")
 
 
-def show_results(evaluation: Path, published: dict | None) -> None:
-    """Print the table of a finished run. Raises UserError for a file that holds none."""
+def show_results(start: Start) -> None:
+    """Print the last words of a finished run again. Raises UserError for a file that holds no results."""
+    evaluation = start.folder.evaluation
     try:
-        table = results_table(read_json(evaluation), published)
+        words = closing(read_json(evaluation), start)
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
             f"{evaluation} does not hold the metrics of a run: delete it, and --resume evaluates again"
         ) from None
-    print(table)
+    print(words)
+
+
+def closing(results: dict, start: Start) -> str:
+    """The last words of a run: its table, where everything is, and what can be done next."""
+    folder, options = start.folder, start.options
+    seed = f" --rand_seed={options.rand_seed}" if options.rand_seed else ""
+    other = "best" if folder.best_checkpoint.exists() else "previous"
+    return (
+        f"{beside_the_paper(results, start.script, options)}\n\neverything is in {folder.path.absolute()}; next\n"
+        f"  python evaluate.py --desc={options.desc}{seed} --checkpoint={other}\n"
+        f"  tensorboard --logdir={folder.tensorboard}"
+    )
 
 
 def introduction(what: str, start: Start, loaded: Loaded, step: int) -> str:
@@ -81,5 +94,5 @@ def introduction(what: str, start: Start, loaded: Loaded, step: int) -> str:
     return (
         f"{what}, {f'from step {step} on' if step else 'from the start'}\n"
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
-        f"on {start.device} with {torch.get_num_threads()} threads{by}, in {start.folder.path}"
+        f"on {start.device} with {torch.get_num_threads()} threads{by}, in {start.folder.path.absolute()}"
     )

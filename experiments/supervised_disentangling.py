@@ -182,14 +182,14 @@ def _seen(found: Tensor, wanted: Tensor, factors: Factors, trained_on: Tensor) -
 class Pictures:
     """The pictures of a run: in its folder as PNG and GIF, and in TensorBoard."""
 
-    def __init__(self, model: Model, loaded: Loaded, folder: RunFolder, *, seed: int):
-        self._model, self._loaded, self._folder, self._seed = model, loaded, folder, seed
+    def __init__(self, model: Model, loaded: Loaded, folder: RunFolder, options: DisentanglingOptions):
+        self._model, self._loaded, self._folder, self._seed = model, loaded, folder, options.rand_seed
         data = loaded.data
-        self._n = len(PICTURED.get(data.name, range(10)))
+        self._n = options.eval_dis_n_samples
         if data.factors:
             values = data.train.factors
             self._fixed = torch.cat([
-                (values == torch.tensor(wanted)).all(1).nonzero()[0] for wanted in PICTURED[data.name]
+                (values == torch.tensor(wanted)).all(1).nonzero()[0] for wanted in PICTURED[data.name][: self._n]
             ])
         else:
             self._fixed = self._one_of_each("train", torch.arange(len(data.train.labels)))

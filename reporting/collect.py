@@ -12,7 +12,8 @@ from custom_pkg.files import write_atomically
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
 from experiments.catalogue import METHODS, compared, with_disentangling
-from reporting.grid import NOT_THE_EXPERIMENT, Run, disentangling, quantitative, sweep_grid
+from experiments.option_groups import NOT_THE_EXPERIMENT
+from reporting.grid import Run, disentangling, quantitative, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve

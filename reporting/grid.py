@@ -17,12 +17,6 @@ DISENTANGLING = {f"disentangling-{data}": data for data in with_disentangling()}
 NAMES = (*METHODS, *DISENTANGLING)  # as --only calls them
 QUICK_LABEL = "quick version, not the published experiment"
 
-# Options that do not make a run another experiment: where, how exactly and on which images it ran, what it logged.
-NOT_THE_EXPERIMENT = (
-    "precision", "compile", "data_source", "eval_odin_out_data", "eval_batch_size", "freq_step_log",
-    "freq_step_chkpt", "freq_step_eval", "freq_step_eval_quant",
-)
-
 
 @dataclass(frozen=True)
 class Run:

@@ -79,6 +79,8 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[dict]) -> li
     elif not any(run["curves"] for run in runs):
         result[-1].parts.append(("text", "ROC and scores of ODIN are not drawn: no run has kept its curves."))
     part = Section("Supervised disentangling", ("text", NO_NUMBERS))
+    if found["label"]:
+        part.parts.append(("text", "After so few steps the swaps show nothing yet: these pictures show that all runs."))
     for data in with_disentangling():
         table = tables.disentangling(found, data)
         part.parts.append(("table", *table) if table else ("text", f"{DATA_SETS[data].title}: {tables.ABSENT}."))

@@ -1,6 +1,5 @@
 """Starting the runs, several side by side, each as the ordinary script; what is there already is skipped or resumed."""
 
-import fcntl
 import json
 import os
 import shlex
@@ -10,12 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from custom_pkg.errors import StopRequest
+from custom_pkg.files import make_folder, try_lock
 from custom_pkg.run_folder import STORAGE, RunFolder
-from reporting.grid import NOT_THE_EXPERIMENT, Run
+from experiments.option_groups import NOT_THE_EXPERIMENT
+from reporting.grid import Run
 from reporting.tables import duration
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -23,13 +25,9 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 
 def state(folder: RunFolder) -> str:
     """finished, running (a process holds it), begun or absent."""
-    try:
-        with open(folder.path / ".lock", "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return "running"
-    except OSError:
-        pass
+    with suppress(OSError), open(folder.path / ".lock", "r+b") as file:
+        if not try_lock(file):
+            return "running"
     if folder.evaluation.exists():
         return "finished"
     return "begun" if folder.exists() else "absent"
@@ -155,12 +153,13 @@ def others_in_place(run: Run, now: str) -> list[str]:
 def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.Popen:
     """The script in a process group of its own, so that Ctrl-C reaches it through us, once."""
     log = log_of(run)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     with open(log, "a", encoding="utf-8") as out:
         print(f"$ {shlex.join(command)}", file=out, flush=True)
         script = os.path.relpath(SCRIPTS / command[1])
         return subprocess.Popen(
-            [sys.executable, script, *command[2:]], stdin=subprocess.DEVNULL, stdout=out, stderr=out, process_group=0,
+            [sys.executable, script, *command[2:]], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            **({"process_group": 0} if hasattr(os, "setpgid") else {}),
             env={**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
         )
 

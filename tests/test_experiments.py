@@ -83,7 +83,9 @@ def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
 
 @pytest.mark.parametrize("change, column", [
     ({}, "vib"), ({"model": "nib"}, "nib"), ({"hfunc": "pow", "lambda_kl": 0.001}, "squared-vib"),
-    ({"model": "nib", "hfunc": "pow", "lambda_kl": 0.001}, "squared-nib"), ({"epochs": 3, "batch_size": 7}, "vib"),
+    ({"model": "nib", "hfunc": "pow", "lambda_kl": 0.001}, "squared-nib"), ({"epochs": 3, "batch_size": 7}, None),
+    ({"epochs": 2}, None), ({"emb_dim": 8}, None), ({"learning_rate": 1e-3}, None), ({"eval_odin_epsilon": 0.0}, None),
+    ({"rand_seed": 7, "eval_batch_size": 5, "desc": "y", "eval_odin_out_data": ("uniform",)}, "vib"),
     ({"model": "plain"}, None), ({"train_attack": "pgd"}, None),
     ({"dataset": "digits"}, None), ({"lambda_kl": 0.1}, None), ({"hfunc": "pow"}, None), ({"hfunc": "exp"}, None),
     ({"hfunc": "pow", "lambda_kl": 0.001, "hfunc_param": 2.0}, None),
@@ -91,6 +93,24 @@ def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
 def test_the_paper_s_column_stands_beside_runs_of_its_settings_only(change, column):
     found = run_table.published_for("train_lagrangian", replace(VIB, **change))
     assert found == (published.MNIST[column] if column else None)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"epochs": 2, "emb_dim": 8}, "--emb_dim=8 in place of 16, --epochs=2 in place of 100"),
+    ({"lambda_kl": 0.1}, "--lambda_kl=0.1 in place of 0.01"), ({"hfunc": "pow", "lambda_kl": 0.01}, "place of none"),
+    ({"model": "nib", "hfunc": "pow", "lambda_kl": 0.002}, "--lambda_kl=0.002 in place of 0.001"),
+    ({"dataset": "digits", "epochs": 2}, None), ({"model": "plain"}, None), ({}, None),
+])
+def test_what_keeps_the_paper_s_figures_away_is_said(change, words):
+    measured = {"epoch": 3, "step": 7, "test": {"accuracy": 0.25}}
+    said = run_table.beside_the_paper(measured, "train_lagrangian", replace(VIB, **change))
+    assert said.endswith(words) if words else "paper's figures" not in said
+    assert ("97.59" in said) == (not change)
+
+
+def test_nothing_is_shown_as_minus_zero():
+    measured = {"epoch": 3, "step": 7, "test": {"accuracy": -1e-9, "mi_xt": -1e-5}}
+    assert "-0.0" not in run_table.results_table(measured, None)
 
 
 def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_path):

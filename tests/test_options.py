@@ -63,7 +63,7 @@ def test_options_newer_than_what_was_saved_have_their_defaults_and_are_no_differ
     ({"speed": 3}, ("--speed",)), ({5: 3}, ("--5",)), ({"count": "many"}, ("--count=many", "integer")),
     ({"count": 3.0}, ("--count", "integer")), ({"count": True}, ("--count", "integer")),
     ({"count": 0}, ("--count", "greater")),
-    ({"switch": 1}, ("--switch", "true or false")), ({"sizes": "x"}, ("--sizes", "integers")),
+    ({"switch": 2}, ("--switch", "true or false")), ({"sizes": "x"}, ("--sizes", "integers")),
     ({"sizes": [8, "x"]}, ("--sizes", "integers")), ({"sizes": [8, -1]}, ("--sizes", "greater")),
     ({"number": float("nan")}, ("--number", "finite")), ({"number": 10**400}, ("--number", "finite")),
     ({"sizes": {"a": 1}}, ("--sizes", "integers")), ({"choice": "c"}, ("--choice", "a or b")),
@@ -117,7 +117,7 @@ def test_only_widths_of_layers_may_repeat():
                 assert len(value) == 1 + field.name.endswith("_hidden_dims"), (script, field.name, kind)
 
 
-@pytest.mark.parametrize("text, value", [("true", True), ("False", False), ("FALSE", False)])
+@pytest.mark.parametrize("text, value", [("true", True), ("False", False), ("FALSE", False), ("1", True), ("0", False)])
 def test_booleans_are_written_out(text, value):
     assert parse(f"--switch={text}").switch is value
     assert parse("--switch", text).switch is value

@@ -139,6 +139,18 @@ def test_the_command_of_the_paper_runs_to_its_end_and_leaves_numbers_and_picture
     }
 
 
+def test_the_discriminator_moves_as_often_and_pictures_are_as_large_as_is_asked_for(tmp_path, monkeypatch):
+    calls, original = [], disenib.discriminator_update
+    monkeypatch.setattr(disenib, "discriminator_update", lambda *a, **k: calls.append(1) or original(*a, **k))
+    counts, widths = [], []
+    for flags in ([], ["--n_times_disc=3", "--eval_dis_n_samples=4"]):
+        assert train(tmp_path, "mnist", *flags, "--overwrite").status == 0
+        with Image.open(folder(tmp_path, "mnist").path / "disentangling" / "held-out.png") as picture:
+            widths.append(picture.width)
+        counts.append(len(calls))
+    assert counts[1] == 4 * counts[0] > 0 and widths[0] != widths[1]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
     cwd = finished(name)

@@ -91,6 +91,8 @@ def _information(on: Evaluation, split: str) -> dict[str, dict]:
 
 
 def _attack(on: Evaluation, split: str) -> dict[str, dict]:
+    if not on.settings.attack_epsilons:
+        return {}
     result = {}
     for attack, key in (("negative_logit", "fgsm"), ("cross_entropy", "fgsm_cross_entropy")):
         result[key], result[f"{key}_robust_accuracy"] = on.measure(

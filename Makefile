@@ -17,4 +17,6 @@ test: .venv/installed
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement requirements.txt
+	# Only to compare our attacks with; of what it asks for, the drawing of curves cannot be built any more.
+	.venv/bin/pip install --quiet --no-deps adv-lib==0.2.8
 	touch $@

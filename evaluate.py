@@ -3,10 +3,12 @@
     python evaluate.py --desc=quant/mnist/vib
     python evaluate.py --desc=quant/mnist/vib --rand_seed=1 --checkpoint=best --metrics=accuracy,attack --split=test
     python evaluate.py --desc=quant/mnist/vib --code=mean --metrics=detection --split=test
+    python evaluate.py --desc=quant/mnist/vib --metrics=robustness --n_images=1000
 
 Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder, and the
 curves of detection into detection-curves-<checkpoint>.json. The same checkpoint gives the same numbers as the end of
-its training did. All metrics of an MNIST run take under a minute on two CPU cores.
+its training did. All metrics of an MNIST run take under a minute on two CPU cores; robustness, the worst case over
+many attacks, only when it is asked for: minutes. Interrupted, the same command goes on where it was.
 """
 
 import re
@@ -15,14 +17,27 @@ from pathlib import Path
 
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
-from custom_pkg.compute import exact_and_repeatable, pick_device
+from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
-from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, shown
+from custom_pkg.options import (
+    RunOptions,
+    desc_complaint,
+    device_complaint,
+    differences,
+    not_negative,
+    option,
+    place_complaint,
+    positive,
+    seed_complaint,
+    shown,
+)
 from custom_pkg.run_folder import RunFolder
+from experiments import robust_accuracy
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
 from experiments.run_table import published_for, results_table
+from modellib.evaluations.attacks import ATTACKS
 from modellib.evaluations.protocol import SPLITS
 
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
@@ -32,14 +47,29 @@ METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for 
 class Options:
     desc: str = option(group="which run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
     rand_seed: int = option(0, group="which run", check=seed_complaint, help="the run's seed")
-    checkpoint: str = option("last", group="which run", help="last (as published), best, or the path of a checkpoint")
+    checkpoint: str = option(
+        "last", group="which run", help="last (as published), best, previous, or the path of a checkpoint"
+    )
     metrics: tuple[str, ...] = option(
-        ("all",), group="what", choices=("all", *METRICS), help="which metrics: all that the model has, or some"
+        ("all",), group="what", choices=("all", *METRICS, "robustness"),
+        help="which metrics: all that take a minute, or some"
     )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
     eval_odin_out_data: tuple[str, ...] = option(
         (), group="what", choices=OUTSIDE,
         help="what lies outside the distribution; [] is what the run was trained with",
+    )
+    attacks: tuple[str, ...] = option(
+        (), group="what", choices=ATTACKS, help="of the metric robustness; [] is all that can be run"
+    )
+    n_images: int = option(
+        1000, group="what", check=not_negative, help="test images that robustness attacks; 0 is all of them"
+    )
+    eval_attack_epsilons: tuple[float, ...] = option(
+        (), group="what", check=positive, help="sizes of all attacks; [] is what the run was trained with"
+    )
+    transfer_from: str = option(
+        "", group="what", help="robustness: checkpoint of a plain model, whose adversarial images are tried too"
     )
     code: str = option(
         "published", group="what", choices=("published", "sample", "mean"),
@@ -60,6 +90,7 @@ def main() -> None:
     device = pick_device(options.device)
     exact_and_repeatable()
     folder = RunFolder(options.desc, options.rand_seed)
+    choose_products(device, 100, folder.products())
     if not folder.exists():
         raise UserError(f"no run in {folder.path}: check --desc and --rand_seed, or train that run first")
     path = find_checkpoint(folder, options.checkpoint)
@@ -70,18 +101,24 @@ def main() -> None:
         hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
         raise UserError(f"{error}{hint if previous.exists() else ''}") from None
     trained_with, model = restored(saved, path)
-    if (trained_with.desc, trained_with.rand_seed) != (options.desc, options.rand_seed):
-        its = f"--desc={trained_with.desc} --rand_seed={trained_with.rand_seed}"
-        raise UserError(f"{path} is of another run: give {its}")
+    GlobalGenerators.seed(trained_with.rand_seed)
+    check_same_run(folder, trained_with, path)
     experiment = EXPERIMENTS[saved["script"]]
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
-    if foreign := [metric for metric in metrics if metric not in experiment.metrics]:
-        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(experiment.metrics)}")
+    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
+    if foreign := [metric for metric in metrics if metric not in known]:
+        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
+    if "robustness" not in metrics and (options.attacks or options.transfer_from):
+        raise UserError("--attacks and --transfer_from go with the metric robustness, which is not asked for")
+    if ("transfer" in options.attacks) > bool(options.transfer_from):
+        raise UserError("--attacks=transfer needs --transfer_from, the checkpoint of a plain model")
     if options.eval_odin_out_data and "detection" not in metrics:
         names = ",".join(options.eval_odin_out_data)
         raise UserError(f"--eval_odin_out_data={names} goes with the metric detection, which is not asked for")
-    if options.code != "published" and not {"attack", "detection"} & set(metrics):
-        raise UserError(f"--code={options.code} is what attack and detection see, and neither is asked for")
+    if options.code != "published" and not {"attack", "detection", "robustness"} & set(metrics):
+        raise UserError(f"--code={options.code} is what attacks and detection see, and neither is asked for")
+    if options.eval_attack_epsilons:
+        trained_with = replace(trained_with, eval_attack_epsilons=options.eval_attack_epsilons)
     if options.eval_odin_out_data:
         trained_with = replace(trained_with, eval_odin_out_data=options.eval_odin_out_data)
     loaded = experiment.load(replace(trained_with, data_root=options.data_root), device)
@@ -90,42 +127,83 @@ def main() -> None:
 
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
-    name = f"evaluation-{path.stem}"
+    name = f"evaluation-{name_for(path, saved['sha256'], folder)}"
     if options.code not in ("published", model.code):
         model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
+    source, source_sha256 = None, None
+    if options.transfer_from:
+        other = checkpoints.load_run(Path(options.transfer_from))
+        source, source_sha256 = restored(other, Path(options.transfer_from))[1].to(device), other["sha256"]
+    model = model.to(device)
+    ordinary = [metric for metric in metrics if metric != "robustness"]
     measured = experiment.evaluate(
-        model.to(device), loaded, options=trained_with, metrics=metrics, splits=options.split
-    )
+        model, loaded, options=trained_with, metrics=ordinary, splits=options.split
+    ) if ordinary else {}
+    if "robustness" in metrics:
+        measured["robustness"] = robust_accuracy.measure(
+            model, loaded, n_images=options.n_images, epsilons=trained_with.eval_attack_epsilons,
+            attacks=options.attacks, seed=trained_with.rand_seed, source=source,
+            identity={"checkpoint": saved["sha256"], "transfer_from": source_sha256},
+            unfinished=folder.path / f".{name}-robustness-unfinished.json",
+        )
     curves = measured.pop("ood_curves", None)
-    results = saved["position"] | measured
-    print(results_table(results, published_for(saved["script"], trained_with)))
-    write_merged(folder.path / f"{name}.json", results)
+    identity = {"checkpoint_sha256": saved["sha256"], **saved["position"]}
+    write_merged(folder.path / f"{name}.json", identity | measured)
     if curves:
         curves_name = name.replace("evaluation", "detection-curves", 1)
-        write_merged(folder.path / f"{curves_name}.json", saved["position"] | curves)
+        write_merged(folder.path / f"{curves_name}.json", identity | curves)
+    if ordinary:
+        print(results_table(identity | measured, published_for(saved["script"], trained_with)))
+    if "robustness" in metrics:
+        print(robust_accuracy.table(measured["robustness"]))
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
     """The path that --checkpoint means. Raises UserError."""
-    path = {"last": folder.last_checkpoint, "best": folder.best_checkpoint}.get(which, Path(which))
+    named = {
+        "last": folder.last_checkpoint, "best": folder.best_checkpoint, "previous": folder.previous_checkpoint
+    }
+    path = named.get(which, Path(which))
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have
         there = False
     if not there:
-        raise UserError(f"no checkpoint {shown(str(path))}: give --checkpoint=last, best or the path of one")
+        raise UserError(f"no checkpoint {shown(str(path))}: give --checkpoint=last, best, previous or the path of one")
     if not re.fullmatch(r"[\w.=,+-]{1,100}", path.stem):
         raise UserError(f"--checkpoint={shown(which)}: its name becomes that of a file, and must be a plain one")
     return path
 
 
-def write_merged(path: Path, results: dict) -> None:
-    """Write the results; what the file held of the same step and was not asked for now stays."""
+def check_same_run(folder: RunFolder, trained_with: RunOptions, path: Path) -> None:
+    """Raise UserError where the checkpoint was not trained with the options of this run, wherever both lie."""
+    if not folder.config.exists():
+        return
+    if others := differences(trained_with, folder.saved_options()):
+        its = " ".join(f"--{name}={shown(str(value))}" for name, (_, value) in others.items())
+        raise UserError(f"{path} is of another run, with {its}: give the --desc and --rand_seed where it was trained")
+
+
+def name_for(path: Path, sha256: str, folder: RunFolder) -> str:
+    """What the results of a checkpoint are called: a file from elsewhere never takes a name that is another one's."""
+    if path.resolve().parent == folder.checkpoints.resolve():
+        return path.stem
+    before = read_or_empty(folder.path / f"evaluation-{path.stem}.json")
+    taken = (folder.checkpoints / path.name).exists() or before.get("checkpoint_sha256", sha256) != sha256
+    return f"{path.stem}-{sha256[:8]}" if taken else path.stem
+
+
+def read_or_empty(path: Path) -> dict:
     try:
-        before = read_json(path)
+        return read_json(path)
     except UserError:  # none, or one that cannot be read
-        before = {}
-    if all(before.get(count) == results[count] for count in ("epoch", "step")):
+        return {}
+
+
+def write_merged(path: Path, results: dict) -> None:
+    """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
+    before = read_or_empty(path)
+    if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
         merged = {**before, **results}
         for key, value in merged.items():
             if isinstance(value, dict) and isinstance(before.get(key), dict):

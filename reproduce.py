@@ -12,7 +12,8 @@ Each run is started as the ordinary script; its command is printed and can be pa
 interrupted ones resumed, and a failed one does not hold up the others: the same command goes on from wherever it was
 stopped, and ends with the table of all that is finished. The report goes to results/ (README.md, report.html, figures,
 tables as JSON, CSV and LaTeX), that of --quick to STORAGE/report-quick/.
-On two CPU cores a Lagrangian run takes 5 to 35 minutes and a DisenIB run hours. Exit status 1: something failed.
+On two CPU cores a Lagrangian run takes 5 to 35 minutes and a DisenIB run hours.
+Exit status 1: something failed, or is not finished because another process is at it.
 """
 
 import shlex
@@ -28,7 +29,7 @@ from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
 from modellib.ib_lagrangian import with_a_rate
 from reporting import grid
 from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
-from reporting.runner import Ends, ending, log_of, run_all
+from reporting.runner import Ends, ending, holder, log_of, run_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,9 @@ class Options:
     only: tuple[str, ...] = option(
         (), group="which runs", choices=NAMES, help="some runs, also some beside the paper's; [] is all of the paper"
     )
-    seeds: tuple[int, ...] = option((0,), group="which runs", check=seed_complaint, help="every run with each of them")
+    seeds: tuple[int, ...] = option(
+        (0,), group="which runs", check=seed_complaint, distinct=True, help="every run with each of them"
+    )
     dataset: str = option(
         PAPER_DATA, group="which runs", choices=compared(), help="of the quantitative comparison"
     )
@@ -85,6 +88,8 @@ def main() -> None:
         raise Interrupted(f"stopped, and what was running has saved; go on with\n  {go_on}", stop.signum)
     if missing:
         raise RunFailed(f"{missing} of the runs could not be made; the same command tries them again")
+    if ends.elsewhere:
+        raise RunFailed(f"{len(ends.elsewhere)} of the runs not finished; give the same command again when they are")
 
 
 def runs_of(options: Options) -> list[grid.Run]:
@@ -115,7 +120,7 @@ def show_report(options: Options) -> None:
 def tell(ends: Ends) -> int:
     """The last lines: what is missing, and why. Returns how many runs could not be made."""
     for run in ends.elsewhere:
-        print(f"not finished: {run}, at which another process is")
+        print(f"not finished: {run}, at which process {holder(run.folder)} is; its log is {log_of(run)}")
     for run, flags in ends.foreign:
         print(f"not made: {run}, for {run.folder.path} was made with {flags}: give that here too, or move it away")
     for run, status, words in ends.failed:

@@ -1,5 +1,6 @@
 """Checkpoints: one dict, written whole or not at all, read without running anything that is in it, and gone on from."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from custom_pkg.errors import RunFailed, UserError, first_line
 from custom_pkg.files import link_atomically, write_atomically
 from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite, tensors
-from custom_pkg.options import RunOptions, differences, shown
+from custom_pkg.options import RunOptions, desc_complaint, differences, shown
 from custom_pkg.run_folder import RunFolder
 
 FORMAT = "disentangled-information-bottleneck checkpoint"
@@ -37,7 +38,10 @@ def save(path: Path, state: dict, *, keep: Path | None = None) -> None:
 
 
 def load(path: Path) -> dict:
-    """Read what `save` wrote, onto the CPU. Raises UserError when the file is missing, damaged or not one of ours."""
+    """Read what `save` wrote, onto the CPU, with the file's own "sha256".
+
+    Raises UserError when the file is missing, damaged or not one of ours.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a checkpoint of this project: use another one")
@@ -61,7 +65,7 @@ def load(path: Path) -> dict:
             f"{path} is a checkpoint of version {state.get('version')}, this code reads version {VERSION}: "
             "use the code that wrote it"
         )
-    return state
+    return state | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def load_run(path: Path) -> dict:
@@ -100,7 +104,8 @@ def newest_good(folder: RunFolder, script: str, options: RunOptions) -> tuple[di
 
 def _load_own(path: Path, script: str, options: RunOptions) -> dict:
     saved = load_run(path)
-    if saved["script"] != script or differences(options, saved["options"]):
+    impossible = desc_complaint(str(saved["options"].get("desc")))  # another one is that of a run that was moved
+    if saved["script"] != script or impossible or differences(options, saved["options"]):
         raise UserError(f"{path} is of another run: put the right one there")
     return saved
 
@@ -134,9 +139,11 @@ def restore(saved: dict, path: Path, parts: dict, generators: dict[str, torch.Ge
                 restore_optimizer(part, saved["state"][name])
             else:
                 part.load_state_dict(saved["state"][name])
+        states = saved["state"]["generators"]
         for name, generator in generators.items():
-            generator.set_state(saved["state"]["generators"][name])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            if name != "global" or name in states:  # runs once kept only those of their own
+                generator.set_state(states[name])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
         raise UserError(
             f"{path} does not fit this run ({first_line(error)}): put the right one there, or start anew with "
             "--overwrite"

@@ -4,16 +4,21 @@ import ctypes
 import hashlib
 import os
 import platform
-import shutil
+import random
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from custom_pkg.errors import UserError
 
+# Ten times that of a float32 sum of 1024 terms (6e-7 was measured); of bfloat16 it is 2e-3, of TF32 3e-4.
+FLOAT32_ERROR = 6e-6
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
@@ -48,6 +53,53 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def choose_products(device: torch.device, rows: int, before: str | None = None) -> str:
+    """Make the float32 matrix products of a CPU by the faster exact way from now on, and return it, as `products`.
+
+    Torch makes them with MKL (or another BLAS), which leaves half of some AMD processors unused, or with oneDNN where
+    it is permitted to round to bfloat16. Whether oneDNN does that or computes in float32 is not said, so it is tried:
+    products of `rows` images with a layer of 1024 units must agree with float64 as float32 does, and must be faster by
+    a margin that no busy machine blurs, for the same command has to choose the same. before: the way a run that goes
+    on was begun with, which is kept where it is exact.
+    """
+    switch = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and later
+    if device.type != "cpu" or not hasattr(switch, "fp32_precision") or not torch.backends.mkldnn.is_available():
+        return products()
+    random = torch.Generator().manual_seed(0)
+    inputs, weight = (torch.randn(n, 1024, generator=random) for n in (rows, 1024))
+    gradient = torch.randn(rows, 1024, generator=random)
+    pairs = (inputs, weight.T), (gradient, weight), (gradient.T, inputs)  # forward, and the two gradients
+
+    def seconds(way: str) -> float:
+        switch.fp32_precision = way
+        began = time.perf_counter()
+        for left, right in pairs:
+            left @ right
+        return time.perf_counter() - began
+
+    try:
+        switch.fp32_precision = "bf16"
+        exact = all(_error(left, right) < FLOAT32_ERROR for left, right in pairs)
+        ways = [(seconds("ieee"), seconds("bf16")) for _ in range(9)] if exact and before is None else []
+        faster = ways and min(mkl for mkl, _ in ways) > 1.25 * min(onednn for _, onednn in ways)
+        switch.fp32_precision = "bf16" if exact and (faster or before == "oneDNN") else "ieee"
+    except RuntimeError:  # a processor on which the switch cannot be set
+        switch.fp32_precision = "ieee"
+    return products()
+
+
+def _error(left: Tensor, right: Tensor) -> float:
+    """The largest error of the product, relative to its largest element."""
+    true = left.double() @ right.double()
+    return float((left @ right - true).abs().max() / true.abs().max())
+
+
+def products() -> str:
+    """How float32 matrix products are made on the CPU: "default", torch's own way, or "oneDNN"."""
+    switch = getattr(torch.backends.mkldnn, "matmul", None)
+    return "oneDNN" if getattr(switch, "fp32_precision", None) == "bf16" else "default"
+
+
 def autocast_for(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:
     """The context for forward passes: nothing for "fp32", bfloat16 matrix products and convolutions for "bf16"."""
     if precision == "fp32":
@@ -60,22 +112,47 @@ def bf16_is_slow(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     try:
-        flags = Path("/proc/cpuinfo").read_text().split()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return True
     return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
-
-
-def check_compiler() -> None:
-    """Raise UserError where torch.compile finds no C++ compiler, which it needs for every device."""
-    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
-        raise UserError("--compile: no C++ compiler found; install one or leave --compile out")
 
 
 def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator that depends on the seed and on what it is used for, and on nothing that was drawn before."""
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class GlobalGenerators:
+    """Those of torch, numpy and Python that layers and functions draw from which are given no generator: dropout, and
+    the initial weights of layers that this project does not initialise itself. Seeded once, and kept in checkpoints.
+    """
+
+    def __init__(self, device: torch.device):
+        self._on_device = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+        self._which = (device,) if device.type == "cuda" else ()
+
+    @staticmethod
+    def seed(seed: int) -> None:
+        torch.manual_seed(seed)  # of every device
+        np.random.seed(seed)
+        random.seed(seed)
+
+    def get_state(self) -> dict:
+        _, keys, position, *gauss = np.random.get_state()
+        state = {"torch": torch.get_rng_state(), "numpy": [keys.tolist(), position, *gauss]}
+        state["python"] = [list(part) if isinstance(part, tuple) else part for part in random.getstate()]
+        if self._on_device:
+            state["device"] = self._on_device.get_rng_state(*self._which)
+        return state
+
+    def set_state(self, state: dict) -> None:
+        torch.set_rng_state(state["torch"])
+        np.random.set_state(("MT19937", *state["numpy"]))
+        random.setstate(tuple(tuple(part) if isinstance(part, list) else part for part in state["python"]))
+        if self._on_device:
+            self._on_device.set_rng_state(state["device"], *self._which)
 
 
 def machine(device: torch.device) -> dict:
@@ -85,12 +162,13 @@ def machine(device: torch.device) -> dict:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "products": products(),
     }
 
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

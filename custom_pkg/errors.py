@@ -4,7 +4,10 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
+
+from custom_pkg.terminal import no_print_may_fail
 
 
 class UserError(Exception):
@@ -57,7 +60,10 @@ class StopRequest:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run `main` and exit: 0 when done, 2 on wrong use, 1 on a failed run, 128 + signal on an interrupt."""
+    """Run `main`, whatever becomes of what it prints, and exit: 0 when done, 2 on wrong use, 1 on a failed run,
+    128 + signal on an interrupt.
+    """
+    no_print_may_fail()
     try:
         main()
     except UserError as error:
@@ -78,11 +84,7 @@ def run_script(main: Callable[[], None]) -> None:
 
 def fail(message: str, status: int) -> int:
     """Print the message as the script's last word on stderr and return the exit status."""
-    script = sys.argv[0].rsplit("/", 1)[-1]
-    try:
-        print(f"{script}: {message}", file=sys.stderr, flush=True)
-    except OSError:  # the terminal is gone
-        pass
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
     return status
 
 

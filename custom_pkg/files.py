@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and locks between processes."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -86,12 +87,20 @@ def read_json(path: Path) -> dict:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__})") from None
     return content
+
+
+def make_folder(path: Path) -> None:
+    """With the folders that it lies in. Raises OSError, which names a link to what is not there."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise FileNotFoundError(errno.ENOENT, f"a link to {os.readlink(place)}, which is not there", str(place))
+    path.mkdir(parents=True, exist_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -23,21 +23,26 @@ from functools import partial
 from custom_pkg.errors import UserError
 
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
-FREE_AT_RESUME = ("data_root", "device")  # what may differ when a run goes on; the kind of device may not
+FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
 Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
 
 
 def option(
     default=MISSING, *, group: str, help: str, choices: Collection[str] | None = None, check: Check | None = None,
-    only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None,
+    only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None, distinct: bool = False,
 ):
     """A dataclass field that is an option of the command line. Without a default it must be given.
 
     choices: the values allowed (of each element, for a tuple). check: called with each element.
     only_with: {other option: its values, or a function that gives them}, where this one has a meaning; changed
     elsewhere it is refused.
+    distinct: whether a value that is given twice counts once. In lists of texts and of numbers with a fraction it
+    always does; lists of integers are widths of layers, unless this says otherwise.
     """
-    metadata = {"group": group, "help": help, "choices": choices, "check": check, "only_with": only_with or {}}
+    metadata = {
+        "group": group, "help": help, "choices": choices, "check": check, "only_with": only_with or {},
+        "distinct": distinct,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -171,12 +176,15 @@ def _inherited_from_afar(cls, name: str) -> int:
 def _argument(cls, field) -> dict:
     """argparse's view of one field."""
     kind = _kind(cls, field)
+    distinct = field.metadata["distinct"] or kind != tuple[int, ...]
 
     def read(text: str):
         try:
             value = _read(kind, text)
         except ValueError:
-            raise UserError(f"--{field.name}={shown(text)}: {_expected(kind)} expected") from None
+            raise UserError(f"--{field.name}={shown(text)}: {_expected(kind, distinct)} expected") from None
+        if isinstance(value, tuple) and distinct:
+            value = tuple(dict.fromkeys(value))
         return _checked(field, value)
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
@@ -184,7 +192,7 @@ def _argument(cls, field) -> dict:
         "type": read,
         "default": argparse.SUPPRESS,
         "help": f"{field.metadata['help']} ({default})".replace("%", "%%"),
-        "metavar": "|".join(field.metadata["choices"] or ()) or _expected(kind).upper().split()[-1],
+        "metavar": "|".join(field.metadata["choices"] or ()) or _expected(kind, distinct).upper().split()[-1],
     }
     if kind is bool:
         argument |= {"nargs": "?", "const": True, "metavar": "true|false"}
@@ -226,10 +234,10 @@ def _checked(field, value):
     return value
 
 
-def _expected(kind) -> str:
+def _expected(kind, distinct: bool) -> str:
     if typing.get_origin(kind) is tuple:
-        return {int: "integers like [1024,1024]", float: "numbers like [0.1,0.2]", str: "names like a,b"}[
-            typing.get_args(kind)[0]]
+        integers = f"integers like {'0,1,2' if distinct else '[1024,1024]'}"
+        return {int: integers, float: "numbers like [0.1,0.2]", str: "names like a,b"}[typing.get_args(kind)[0]]
     return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[kind]
 
 

@@ -57,6 +57,13 @@ class RunFolder:
             raise UserError(f"{self.config} holds no options: mend it, or start anew with --overwrite")
         return options
 
+    def products(self) -> str:
+        """How the run that lies here makes its float32 products, as `compute.products` has it."""
+        try:
+            return read_json(self.config)["machine"].get("products", "default")
+        except (UserError, KeyError, AttributeError):
+            return "default"
+
     def check(self, options: RunOptions) -> None:
         """Refuse, before anything is written, what would mix or lose a run. Raises UserError."""
         if options.resume and options.overwrite:
@@ -95,7 +102,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = open(self.path / ".lock", "a+")
+            held = open(self.path / ".lock", "a+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write in {self.path}: {error.strerror}") from None
         with held:

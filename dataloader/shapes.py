@@ -62,7 +62,9 @@ def load(
     images, source, sha256 = None, "rendered by this project", {}
     if data_source != "rendered":
         try:
-            images, source, sha256 = _from_archive(Path(data_root) / "dsprites", values, report)
+            places = [Path(data_root, name) for name in ("dsprites", "dsprites-dataset", ".")]
+            folder = next((place for place in places if (place / ARCHIVE).exists()), places[0])
+            images, source, sha256 = _from_archive(folder, values, report)
         except _Unavailable as error:
             if data_source == "files":
                 raise
@@ -176,7 +178,6 @@ def _fetch(path: Path, values: np.ndarray, report: Callable[[str], None]) -> str
         # An archive that is there needs no lock, and so may lie in a folder that cannot be written.
         if path.exists():
             return f"files in {folder}"
-        folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, lambda: report(f"shapes: waiting for another process to fill {folder}")):
             if path.exists():
                 return f"files in {folder}"

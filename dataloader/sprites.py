@@ -78,7 +78,8 @@ def load(
     """
     if data_source not in DATA_SOURCES:
         raise DatasetError(f"sprites: unknown data source {data_source!r}; there are {', '.join(DATA_SOURCES)}")
-    folder = Path(data_root) / "sprites"
+    places = Path(data_root, "sprites"), Path(data_root)
+    folder = next((place for place in places if _some_sheet_in(place)), places[0])
     if data_source != "rendered":
         try:
             way = Way(f"the repository of the paper's authors, {ADDRESS}", partial(files_from, ADDRESS, MAX_BYTES))

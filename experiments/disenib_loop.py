@@ -46,8 +46,6 @@ def train_disenib(
     judges = {} if discriminator is None else {"discriminator": discriminator}
     for network in (*networks, *judges.values()):
         network.to(device)
-        if options.compile:
-            network.compile()
     trained = {"main": networks.main_parameters(), "est": networks.density_estimator.parameters()}
     trained |= {name: judge.parameters() for name, judge in judges.items()}
     optimizers = {f"{name}_optimizer": adam(each, options.learning_rate) for name, each in trained.items()}
@@ -58,8 +56,7 @@ def train_disenib(
     common = {"settings": options, "autocast": autocast_for(options.precision, device), "generator": noise}
     main_update = partial(disenib.main_update, networks, optimizers["main_optimizer"], **common)
     est_update = partial(disenib.estimator_update, networks, optimizers["est_optimizer"], cluster=cluster, **common)
-    if not options.compile:  # which has graphs of its own
-        main_update, est_update = Graphed(main_update, device, noise), Graphed(est_update, device, noise)
+    main_update, est_update = Graphed(main_update, device, noise), Graphed(est_update, device, noise)
 
     def history(terms: type[tuple], per_step: int, what: str) -> LossHistory:
         return LossHistory(terms, options.freq_step_log * per_step, device, what, per_step)
@@ -79,6 +76,8 @@ def train_disenib(
     )
     run.open()
     run.log.say(introduction(f"DisenIB, {options.precision}, seed {seed}", start, loaded, progress.step))
+    if options.compile:
+        run.log.say("--compile has no effect any more: compiled updates took longer than the plain ones on a CPU")
     if options.precision == "bf16" and bf16_is_slow(device):
         run.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
     pictures = Pictures(model, loaded, start.folder, seed=seed) if with_pictures else None

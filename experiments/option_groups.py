@@ -68,7 +68,7 @@ class DisenIBOptions(RunOptions):
         "fp32", group="training", choices=("fp32", "bf16"),
         help="bf16: matrix products and convolutions in bfloat16; weights, losses, sampling and estimator in float32",
     )
-    compile: bool = option(False, group="training", help="compile the networks with torch.compile")
+    compile: bool = option(False, group="training", help="without effect: compiled updates were slower on a CPU")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
 from custom_pkg.options import RunOptions
 from custom_pkg.terminal import announced_bar
+from dataloader import DATASETS
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from modellib import disenib, ib_lagrangian
@@ -21,12 +22,22 @@ from modellib.networks import FixedStdEncoder
 def load(options: EvaluationOptions, device: torch.device) -> Loaded:
     """The data set of a run's options, flat, and what lies outside of it. Raises UserError."""
     data_root = Path(options.data_root)
+    check_outside(options.eval_odin_out_data, options.dataset)
     data = dataloader.load(options.dataset, data_root)
     sets = {
         name: (split.flat().to(device), split.labels.to(device))
         for name, split in (("train", data.train), ("test", data.test))
     }
     return Loaded(data, sets, load_outside(options.eval_odin_out_data, data, data_root, device))
+
+
+def check_outside(names: Sequence[str], dataset: str) -> None:
+    """Raise UserError for a data set that cannot lie outside this one: before any of them is fetched."""
+    for name in names:
+        if name not in NOISES and (name == dataset or DATASETS[name].side != DATASETS[dataset].side):
+            raise UserError(
+                f"--eval_odin_out_data={name}: must be another data set than {dataset}, with images of the same size"
+            )
 
 
 def load_outside(
@@ -38,12 +49,7 @@ def load_outside(
         if name in NOISES:
             outside[name] = None
             continue
-        other = dataloader.load(name, data_root).test
-        if name == data.name or other.images.shape[1:] != data.test.images.shape[1:]:
-            raise UserError(
-                f"--eval_odin_out_data={name}: must be another data set than {data.name}, with images of the same size"
-            )
-        outside[name] = other.flat()[: len(data.test.labels)].to(device)
+        outside[name] = dataloader.load(name, data_root).test.flat()[: len(data.test.labels)].to(device)
     return outside
 
 

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import torch
 
-from custom_pkg.compute import check_compiler, exact_and_repeatable, keep_freed_memory, pick_device
+from custom_pkg.compute import (
+    GlobalGenerators,
+    choose_products,
+    exact_and_repeatable,
+    keep_freed_memory,
+    pick_device,
+    products,
+)
 from custom_pkg.errors import DiskFailed, RunFailed, StopRequest, UserError, disk_trouble
 from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.training_run import Start
+from dataloader import DATASETS, FACTORED
 from experiments.experiment import Loaded
-from experiments.option_groups import DisenIBOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import published_for, results_table
 
@@ -26,20 +33,21 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     script: the training script's name, without .py. Nothing is written before all checks have passed. A finished run
     that is resumed shows its table, and the script ends. Raises UserError and RunFailed.
     """
-    if isinstance(options, DisenIBOptions) and options.compile:
-        check_compiler()
     device = pick_device(options.device)
     folder = RunFolder(options.desc, options.rand_seed)
     folder.check(options)
     if options.resume and folder.evaluation.exists():
         show_results(folder.evaluation, published_for(script, options))
         sys.exit()
+    known = (DATASETS | FACTORED)[getattr(options, "dataset", script.rsplit("_", 1)[1])]
+    check_batch_size(options, known.n_train)
     keep_freed_memory()
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)
-    n_train = len(loaded.data.train.labels)
-    if options.batch_size > n_train:
-        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
+    check_batch_size(options, len(loaded.data.train.labels))
+    rows = options.batch_size * getattr(options, "n_samples", 1)
+    choose_products(device, rows, folder.products() if options.resume else None)
+    GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:
         try:
             yield Start(script, options, loaded.data.record(), device, folder, stop), loaded
@@ -48,6 +56,11 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
             last = folder.last_checkpoint
             saved = f"{last} is intact" if last.exists() else "no checkpoint had been written yet"
             raise RunFailed(f"{trouble}; {saved}: once that is mended, go on with --resume") from None
+
+
+def check_batch_size(options: RunOptions, n_train: int) -> None:
+    if options.batch_size > n_train:
+        raise UserError(f"--batch_size={options.batch_size}: the training set has {n_train} images")
 
 
 def show_results(evaluation: Path, published: dict | None) -> None:
@@ -64,8 +77,9 @@ def show_results(evaluation: Path, published: dict | None) -> None:
 def introduction(what: str, start: Start, loaded: Loaded, step: int) -> str:
     """The first lines of a run: what, from where on, on which data, where."""
     data = loaded.data
+    by = f", products by {products()}" if products() != "default" else ""
     return (
         f"{what}, {f'from step {step} on' if step else 'from the start'}\n"
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, {data.source}\n"
-        f"on {start.device} with {torch.get_num_threads()} threads, in {start.folder.path}"
+        f"on {start.device} with {torch.get_num_threads()} threads{by}, in {start.folder.path}"
     )

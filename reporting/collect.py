@@ -108,7 +108,8 @@ def _copy(folder: Path, target: Path) -> None:
         for file in folder.glob(pattern):
             shutil.copyfile(file, target / file.name)
     if (folder / "metrics.jsonl").exists():
-        (target / "metrics.jsonl").write_text("".join(thinned((folder / "metrics.jsonl").read_text().splitlines(True))))
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines(True)
+        (target / "metrics.jsonl").write_bytes(b"".join(thinned(lines)))
     pictures = folder / "disentangling"
     kept = {name: pictures / name for name in ("held-out.png", "interpolation.png")}
     if fixed := sorted(pictures.glob("fixed-step*.png")):
@@ -158,7 +159,7 @@ def read_runs(root: Path) -> list[dict]:
 
 def _read(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text()) if path.exists() else {}
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(content, dict):
             raise ValueError
         return content
@@ -168,7 +169,7 @@ def _read(path: Path) -> dict:
 
 def _lines(path: Path) -> list[dict]:
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     except ValueError:
         raise _damaged(path) from None
 

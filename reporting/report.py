@@ -14,8 +14,8 @@ from reporting.grid import QUICK_LABEL
 def report(source: Path, target: Path, *, label: str | None = None, readme: Path | None = None) -> str:
     """Collect the finished runs below `source` into `target`, build everything there from `target` alone.
 
-    label: marks what is not the published experiment. readme: gets the tables between its marks, where it has them.
-    Returns what to print.
+    label: marks what is not the published experiment. readme: it and the pages in docs/ beside it get the tables
+    between those marks that they have. Returns what to print.
     """
     lines = collect(source, target, published_only=label is None)
     target.mkdir(parents=True, exist_ok=True)
@@ -30,18 +30,23 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
         ("report.html", page.as_html(found, figures, runs)),
     ):
         write_atomically(target / name, text.encode())
-    if readme is not None and readme.exists():
-        before = readme.read_text()
+    for text in pages_with_tables(readme) if readme else ():
+        before = text.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)
         if after != before:
-            write_atomically(readme, after.encode())
-            lines.append(f"new numbers in {readme}")
+            write_atomically(text, after.encode())
+            lines.append(f"new numbers in {text}")
     for data in datasets:
         header, rows = tables.comparison(found, data)
         title = f"{DATA_SETS[data].title}, {label}" if label else DATA_SETS[data].title
         lines += ["", title, format_table(header, rows)]
     lines += ["", f"{len(runs)} runs, {len(figures)} figures; open {target / 'report.html'}"]
     return "\n".join(lines)
+
+
+def pages_with_tables(readme: Path) -> list[Path]:
+    """Those texts whose tables are made anew by a report."""
+    return [text for text in (readme, *sorted((readme.parent / "docs").glob("*.md"))) if text.exists()]
 
 
 def build_tables(runs: list[dict], label: str | None) -> dict:

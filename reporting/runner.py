@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 def state(folder: RunFolder) -> str:
     """finished, running (a process holds it), begun or absent."""
     try:
-        with open(folder.path / ".lock") as lock:
+        with open(folder.path / ".lock", "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return "running"
@@ -33,6 +33,11 @@ def state(folder: RunFolder) -> str:
     if folder.evaluation.exists():
         return "finished"
     return "begun" if folder.exists() else "absent"
+
+
+def holder(folder: RunFolder) -> str:
+    """The number of the process that holds a run's folder, as it has noted it."""
+    return (folder.path / ".lock").read_text(encoding="utf-8").strip() or "unknown"
 
 
 def log_of(run: Run) -> Path:
@@ -141,7 +146,7 @@ class _AtWork:
 def others_in_place(run: Run, now: str) -> list[str]:
     """The flags that tell a run on disk, finished or begun, from the wanted one; what resuming refuses counts too."""
     try:
-        saved = json.loads(run.folder.config.read_text())["options"]
+        saved = json.loads(run.folder.config.read_text(encoding="utf-8"))["options"]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # the script itself will say what is wrong
     return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" else ())
@@ -151,7 +156,7 @@ def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.
     """The script in a process group of its own, so that Ctrl-C reaches it through us, once."""
     log = log_of(run)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a") as out:
+    with open(log, "a", encoding="utf-8") as out:
         print(f"$ {shlex.join(command)}", file=out, flush=True)
         script = os.path.relpath(SCRIPTS / command[1])
         return subprocess.Popen(
@@ -166,7 +171,7 @@ def ending(status: int) -> str:
 
 
 def last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else ""
 
 
@@ -176,7 +181,7 @@ def position(folder: RunFolder) -> str:
         with open(folder.metrics, "rb") as file:
             file.seek(max(0, folder.metrics.stat().st_size - 8192))
             last = json.loads(file.read().splitlines()[-1])
-            options = json.loads(folder.config.read_text())["options"]
+            options = json.loads(folder.config.read_text(encoding="utf-8"))["options"]
     except (OSError, ValueError, IndexError, KeyError):
         return "starting"
     if "steps" in options:

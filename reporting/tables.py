@@ -28,7 +28,7 @@ OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
 }
 CODES = ("sample", "mean")
 STYLE_ROW = METRICS["style_to_label_accuracy"]
-ON_THE_WAY = {  # of the proposed method, in the project's README: heading -> rows of the table
+ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
     "I(X;T) train / test": ("I(X;T), train", "I(X;T), test"),
     "I(Y;T) train / test": ("I(Y;T), train", "I(Y;T), test"),
@@ -41,7 +41,9 @@ OVERVIEW = [METRICS[key] for key in (
     "accuracy_mean_code", "swap_mse", "reconstruction_mse", "class_mean_mse", "swap_psnr", "swap_recognised",
     "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation", "style_to_label_accuracy",
     "style_to_label_knn_accuracy", "style_to_label_chance",
-)]  # of the disentangling runs, in the project's README
+)]  # of the disentangling runs, in docs/results.md
+SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
+           "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
 ABSENT = "not run"
 
 
@@ -369,14 +371,16 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
     ])
 
 
-def with_tables(readme: str, tables: dict) -> str:
-    """The README with the present tables between those marks that it has."""
+def with_tables(text: str, tables: dict) -> str:
+    """A text with the present tables between those marks that it has."""
+    header, rows = comparison(tables, PAPER_DATA, absent_too=False)
     for name, table in (
-        ("results", comparison(tables, PAPER_DATA, absent_too=False)), ("detection", detection(tables)),
+        ("summary", (header, [row for row in rows if row[0] in SUMMARY])), ("results", (header, rows)),
+        ("detection", detection(tables)),
         ("on-the-way", on_the_way(tables)), ("disentangling", disentangling_overview(tables)),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if begin in readme:
-            before, rest = readme.split(begin)
-            readme = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
-    return readme
+        if begin in text:
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{markdown(*table)}\n{end}{rest.split(end)[1]}"
+    return text

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import io
+import json
 import os
 import runpy
 import shutil
@@ -121,6 +122,11 @@ def assert_same_end(cwd: Path, other: Path) -> None:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def results(path: Path) -> dict:
+    """What stands in a file of results, without the checkpoint that they are of."""
+    return {name: value for name, value in json.loads(path.read_text()).items() if name != "checkpoint_sha256"}
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:

@@ -58,6 +58,12 @@ def test_a_gradient_of_zero_does_not_move_the_image():
     assert stayed == {"0.1": 1.0, "0.2": 1.0, "0.3": 1.0}
 
 
+def test_an_epsilon_that_is_given_twice_counts_once():
+    images, labels = torch.tensor([[0.5, 0.0], [0.0, 0.5]]), torch.tensor([0, 0])
+    once, twice = (attack(linear_model(), images, labels, "cross_entropy", epsilons=(0.1,) * n) for n in (1, 2))
+    assert once == twice
+
+
 def test_nothing_right_at_first_gives_zero_and_no_error():
     stayed, robust = attack(linear_model(), torch.tensor([[1.0, 0.0]]), torch.tensor([1]), "negative_logit")
     assert set(stayed.values()) | set(robust.values()) == {0.0}

@@ -73,7 +73,6 @@ def filled(raw):
 
 def assert_intact(folder):
     left = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".gz"}
-    left.pop(".lock", None)
     assert left == RAW  # nothing unfinished beside them either
 
 
@@ -261,6 +260,57 @@ def test_processes_starting_at_once_get_the_files_once_and_intact(tmp_path):
     assert said.count(f"tiny: waiting for another process to fill {folder}") == 2
     assert said.count("slow") == 1 and said.count(f"files in {folder}") == 2
     assert_intact(folder)
+
+
+LAYOUTS = {  # where other projects keep the files -> their folder below the data root, their names
+    "the original's": ("tiny", lambda name: name.replace("-idx", ".idx")),
+    "a folder raw": ("tiny/raw", lambda name: name),
+    "flat": ("Tiny", lambda name: name),
+    "flat and packed": ("TINY", lambda name: f"{name}.gz"),
+    "the root is the folder": (".", lambda name: name),
+    "the root is the folder above": ("raw", lambda name: f"{name.replace('-idx', '.idx')}.gz"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_in_another_layout_are_found_by_their_content_and_read_where_they_are(tmp_path, layout):
+    place, named = LAYOUTS[layout]
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    for name, data in RAW.items():
+        path = tmp_path / place / named(name)
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    before = sorted(tmp_path.rglob("*"))
+    dataset = tiny(never=never).load(tmp_path, pytest.fail)
+    assert dataset.train.labels.tolist() == LABELS.tolist() and dataset.test.labels.tolist() == [4, 2]
+    assert dataset.source == f"files in {tmp_path / place}"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_packed_files_are_read_from_a_folder_that_cannot_be_written(tmp_path, raw, monkeypatch):
+    for name, data in RAW.items():
+        (raw / f"{name}.gz").write_bytes(gzip.compress(data))
+    monkeypatch.setattr(known_files.os, "access", lambda *_: False)  # who runs as root may do everything
+    assert tiny(never=never).load(tmp_path, pytest.fail).train.labels.tolist() == LABELS.tolist()
+    assert len(list(raw.iterdir())) == 4
+
+
+def test_files_of_another_data_set_are_not_taken_and_are_named_when_there_is_no_other_way(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    for name, data in RAW.items():
+        (tmp_path / "tiny" / name).write_bytes(flip_a_bit(data))
+    with pytest.raises(DatasetError) as error:
+        tiny(unreachable=unreachable).load(tmp_path, lambda line: None)
+    assert f"of another data set: {tmp_path / 'tiny' / TEST_IMAGES}" in str(error.value)
+    assert tiny(good=good).load(tmp_path, lambda line: None).source == "good"
+
+
+def test_what_fails_leaves_no_trace(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DatasetError):
+        tiny(unreachable=unreachable).load(tmp_path / "mine" / "new", print)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    tiny(good=good).load(tmp_path / "mine", print)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(RAW)
 
 
 @forking

@@ -1,11 +1,14 @@
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from conftest import assert_refused, assert_same_end, contents, execute, run_of, train
+from conftest import assert_refused, assert_same_end, contents, execute, results, run_of, train
 
 from custom_pkg import checkpoints
+from modellib.evaluations import attacks, robustness
 
 
 def evaluate(cwd, *flags):
@@ -13,7 +16,7 @@ def evaluate(cwd, *flags):
 
 
 def written(cwd, name) -> dict:
-    return json.loads((run_of(cwd).path / name).read_text())
+    return results(run_of(cwd).path / name)
 
 
 def test_the_last_checkpoint_gives_the_numbers_of_the_end_of_training(copy):
@@ -57,6 +60,51 @@ def test_other_outside_data_can_be_asked_for(copy):
     assert part["uniform"] != part["gauss"]
 
 
+ROBUSTNESS = ["--metrics=robustness", "--n_images=60", "--attacks=fgsm_margin,apgd_dlr,square"]
+
+
+@pytest.mark.parametrize("code", ["sample", "mean"])
+def test_robustness_goes_on_where_it_was_interrupted_to_the_same_figures(copy, monkeypatch, code):
+    flags = [*ROBUSTNESS, f"--code={code}", "--eval_attack_epsilons=[0.1,0.4]"]
+    short = replace(attacks.ATTACKS["square"], run=partial(attacks.square, queries=20), looks=20)
+    monkeypatch.setitem(attacks.ATTACKS, "square", short)
+    whole = evaluate(copy, *flags)
+    assert whole.status == 0 and "worst case over all" in whole.out, whole.err
+    file = "evaluation-last.json" if code == "sample" else "evaluation-last-mean-code.json"
+    expected = written(copy, file)["robustness"]
+    assert expected["n_images"] == 60 and expected["images"] == "60 of the test set, drawn with seed 0"
+    clean, small, large = (expected["clean_accuracy"], *expected["worst_case"].values())
+    assert clean > small > large and small <= min(figures["0.1"] for figures in expected["by_attack"].values())
+    (run_of(copy).path / file).unlink()
+    real, calls = robustness.adversarial, iter(range(3))
+
+    def interrupted(*arguments, **keywords):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(robustness, "adversarial", interrupted)
+    assert evaluate(copy, *flags).status == 130
+    made = []
+    monkeypatch.setattr(robustness, "adversarial", lambda *a, **k: made.append(1) or real(*a, **k))
+    assert evaluate(copy, *flags).status == 0
+    assert len(made) == 2 * 3 + len(robustness.CURVE_EPSILONS) - 3
+    assert written(copy, file)["robustness"] == expected
+    assert not list(run_of(copy).path.glob(".*unfinished*"))
+
+
+@pytest.mark.parametrize("flags, word", [
+    (["--metrics=accuracy", "--attacks=square"], "--attacks"),
+    (["--metrics=robustness", "--n_images=451"], "--n_images"),
+    (["--metrics=robustness", "--attacks=transfer"], "--transfer_from"),
+    (["--metrics=robustness", "--transfer_from=nowhere.pt"], "nowhere.pt"),
+])
+def test_robustness_that_cannot_be_measured_is_refused(copy, flags, word):
+    before = contents(copy)
+    assert_refused(evaluate(copy, *flags), word)
+    assert contents(copy) == before
+
+
 def test_the_best_checkpoint_is_evaluated_under_its_name(tmp_path):
     assert train(tmp_path, "--epochs=12", "--early_stop_trials=2", "--learning_rate=0.03").status == 0
     best = checkpoints.load(run_of(tmp_path).best)["state"]["progress"]
@@ -70,13 +118,43 @@ def test_a_checkpoint_elsewhere_gives_its_numbers_under_its_name(copy, tmp_path)
     assert written(copy, "evaluation-moved.json") == written(copy, "evaluation.json")
 
 
-def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy):
-    assert train(copy, "--desc=c", "--epochs=1").status == 0
+@pytest.mark.parametrize("flag", ["--desc=c --lambda_kl=1", "--rand_seed=1", "--lambda_kl=1"])
+def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy, tmp_path, flag):
+    """Neither by its name nor where another clone has given its run this one's desc and seed."""
+    other = tmp_path / "clone"
+    other.mkdir()
+    assert train(other, "--epochs=1", *flag.split()).status == 0
     assert evaluate(copy).status == 0
-    before = contents(run_of(copy).path)
-    evaluate(copy, f"--checkpoint={run_of(copy, 'c').last}", "--metrics=accuracy")
-    after = contents(run_of(copy).path)
-    assert {name: after[name] for name in before} == before
+    before = contents(copy)
+    checkpoint = next(other.rglob("last.pt"))
+    assert_refused(evaluate(copy, f"--checkpoint={checkpoint}", "--metrics=accuracy"), "another run", flag.split()[-1])
+    assert contents(copy) == before
+
+
+def test_results_of_two_files_are_never_mixed_and_have_names_of_their_own(copy, tmp_path):
+    """Files of this run from elsewhere, of another moment, and with the names of others."""
+    assert evaluate(copy).status == 0
+    for number, name in enumerate(("last", "moved", "moved")):
+        (tmp_path / str(number)).mkdir()
+        saved = torch.load(run_of(copy).last, weights_only=True)
+        next(iter(saved["state"]["decoder"].values())).add_(number + 1)
+        torch.save(saved, tmp_path / str(number) / f"{name}.pt")
+        before = contents(run_of(copy).path)
+        assert evaluate(copy, f"--checkpoint={tmp_path / str(number) / name}.pt", "--metrics=accuracy").status == 0
+        after = contents(run_of(copy).path)
+        assert before == {name: after[name] for name in before} and len(after) == len(before) + 1
+    shutil.copy(tmp_path / "0" / "last.pt", run_of(copy).last)
+    assert evaluate(copy, "--metrics=information").status == 0
+    assert "accuracy" not in written(copy, "evaluation-last.json")["test"]  # those of what lay here before
+
+
+def test_a_run_that_was_moved_is_still_that_run(copy, finished):
+    run_of(copy).path.parent.rename(run_of(copy, "renamed").path.parent)
+    (run_of(copy, "renamed").path / "evaluation.json").unlink()
+    assert execute(copy, "evaluate.py", "--desc=renamed").status == 0
+    assert train(copy, "--desc=renamed", "--resume").status == 0
+    again = (run_of(copy, "renamed").path / "evaluation.json").read_bytes()
+    assert again == (run_of(finished).path / "evaluation.json").read_bytes()
 
 
 def as_before(cwd) -> None:
@@ -125,6 +203,7 @@ def test_an_option_that_the_code_does_not_know_is_named(copy):
     (["--split=[]"], ["--split"]),
     (["--metrics=detection", "--split=train"], ["--split"]),  # nothing would be evaluated
     (["--eval_odin_out_data=noise"], ["--eval_odin_out_data"]),
+    (["--eval_odin_out_data=mnist"], ["--eval_odin_out_data", "same size"]),  # before it is fetched
     (["--eval_odin_out_data=uniform", "--metrics=accuracy"], ["--eval_odin_out_data", "detection"]),
     (["--code=mean", "--metrics=accuracy"], ["--code=mean", "attack"]),
     (["--model=vib"], ["--model"]),

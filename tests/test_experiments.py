@@ -97,19 +97,26 @@ def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_pat
     digits = dataloader.load("digits", tmp_path)
     assert quantitative.load_outside(("gauss", "uniform"), digits, tmp_path, "cpu") == {"gauss": None, "uniform": None}
 
-    def stand_in(name, height):
-        split = dataloader.Split(torch.rand(500, 1, height, 8), torch.zeros(500, dtype=torch.long))
+    def stand_in(name):
+        split = dataloader.Split(torch.rand(500, 1, 8, 8), torch.zeros(500, dtype=torch.long))
         return dataloader.ImageDataset(name, 10, split, split, "made up", {})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 8))
+        patch.setattr(dataloader, "load", lambda name, root: stand_in(name))
         images = quantitative.load_outside(("mnist",), digits, tmp_path, "cpu")["mnist"]
         assert images.shape == (450, 64) and images.min() < -0.9  # as many as the test set has, in [-1, 1]
-        with pytest.raises(UserError, match="another data set"):
-            quantitative.load_outside(("mnist",), stand_in("mnist", 8), tmp_path, "cpu")
-        patch.setattr(dataloader, "load", lambda name, root: stand_in(name, 9))
-        with pytest.raises(UserError, match="same size"):
-            quantitative.load_outside(("mnist",), digits, tmp_path, "cpu")
+    for names, dataset in ((("mnist",), "mnist"), (("gauss", "mnist"), "digits"), (("fashion_mnist",), "digits")):
+        with pytest.raises(UserError, match="another data set.*same size"):
+            quantitative.check_outside(names, dataset)
+    quantitative.check_outside(("fashion_mnist", "uniform"), "mnist")
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes", "sprites"])  # the others may not be to be had
+def test_what_is_known_of_a_data_set_by_its_name_is_so(name):
+    choices = {"data_source": "rendered", "holdout": 0} if name in dataloader.FACTORED else {}
+    data = dataloader.load(name, ".", **choices)
+    known = (dataloader.DATASETS | dataloader.FACTORED)[name]
+    assert (len(data.train.labels), *data.train.images.shape[2:]) == (known.n_train, known.side, known.side)
 
 
 def test_the_table_shows_what_was_measured_beside_the_paper_s_figures_and_nothing_else():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
+from modellib.evaluations.far_codes import posterior_entropy_of_far_codes
 from modellib.evaluations.mutual_information import mutual_information_xt, posterior_entropy
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -73,6 +74,36 @@ def test_a_far_better_match_in_a_later_block_takes_over():
 def test_images_that_encode_alike_share_no_information():
     result = mutual_information_xt(torch.full((900, 4), 7.0), torch.full((900, 4), 0.1), torch.randn(900, 4))
     assert result["mi_xt"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("log_std", [*range(-60, -10, 2), -8, -4])
+@pytest.mark.parametrize("shared", [True, False])
+def test_separate_images_give_log_n_however_small_the_std_is(log_std, shared):
+    """Also where codes are so near to their means that float32 does not tell them apart."""
+    generator = torch.Generator().manual_seed(1)
+    mean = 5 * torch.randn(1347, 16, generator=generator)
+    std = torch.tensor(float(log_std)).exp()
+    if not shared:
+        std = std * (0.5 + torch.rand(1347, 16, generator=generator))
+    result = mutual_information_xt(mean, std, mean + std * torch.randn(1347, 16, generator=generator))
+    assert result["mi_xt"] == pytest.approx(math.log(1347), abs=1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [1, 16])
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
+@pytest.mark.parametrize("std_kind", STDS)
+def test_far_clusters_are_within_1e_4_nats_of_direct_summation_too(std_kind, offset, dimensions):
+    mean, std, draw = encodings(std_kind, offset, "clusters", dimensions)
+    for code in (draw, mean):
+        expected = direct_entropy(mean, std, code)
+        torch.testing.assert_close(posterior_entropy(mean, std, code), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("std_kind", STDS)
+def test_both_ways_to_sum_agree_where_both_are_right(std_kind):
+    mean, std, code = encodings(std_kind, 1, "clusters", 16)
+    far = posterior_entropy_of_far_codes(mean, std, code)
+    torch.testing.assert_close(posterior_entropy(mean, std, code), far, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("clusters", [2, 10])

@@ -1,5 +1,7 @@
+import importlib
 import json
 import re
+import typing
 from dataclasses import dataclass, fields
 
 import pytest
@@ -23,6 +25,7 @@ class Every:
     sizes: tuple[int, ...] = option((8, 8), group="second", check=positive, help="some sizes")
     shares: tuple[float, ...] = option((0.1,), group="second", help="some shares")
     names: tuple[str, ...] = option(("x",), group="second", choices=("x", "y"), help="some names")
+    seeds: tuple[int, ...] = option((0,), group="second", distinct=True, help="some seeds")
     only_b: float = option(1.0, group="second", only_with={"choice": ("b",)}, help="has a meaning with b")
 
 
@@ -80,7 +83,7 @@ def test_a_saved_option_that_has_no_default_and_lacks_is_named():
 def test_values_get_the_type_of_their_field():
     assert opt.to_dict(parse("--number=2", "--shares=1,2")) == {
         "text": "t", "choice": "a", "number": 2.0, "count": 3, "switch": True, "flag": False, "sizes": [8, 8],
-        "shares": [1.0, 2.0], "names": ["x"], "only_b": 1.0,
+        "shares": [1.0, 2.0], "names": ["x"], "seeds": [0], "only_b": 1.0,
     }
     assert type(parse("--number=2").number) is float
 
@@ -92,6 +95,26 @@ def test_values_get_the_type_of_their_field():
 def test_lists_are_read_in_both_forms(text, value):
     assert parse(f"--sizes={text}").sizes == value
     assert parse("--sizes", text).sizes == value
+
+
+@pytest.mark.parametrize("argument, value", [
+    ("--shares=[0.1,0.1,0.10,1e-1,.2]", (0.1, 0.2)), ("--shares=0,-0.0", (0.0,)), ("--names=y,x,y", ("y", "x")),
+    ("--seeds=1,01,0,+1", (1, 0)), ("--sizes=[8,8,4]", (8, 8, 4)),
+])
+def test_what_is_given_twice_counts_once_by_value_but_for_layers(argument, value):
+    assert getattr(parse(argument), argument[2:].split("=")[0]) == value
+
+
+def test_only_widths_of_layers_may_repeat():
+    for script in ("train_lagrangian", "train_disenib", "evaluate", "reproduce"):
+        cls = importlib.import_module(script).Options
+        for field in fields(cls):
+            if typing.get_origin(kind := typing.get_type_hints(cls)[field.name]) is tuple:
+                twice = [*(field.metadata["choices"] or ("1", "2"))[:1]] * 2
+                required = [f"--{other.name}=x" for other in fields(cls) if other.name in ("desc",)]
+                required += [f"--{name}" for name in ("model=vib", "lambda_kl=1") if script == "train_lagrangian"]
+                value = getattr(opt.parse(cls, [*required, f"--{field.name}={','.join(twice)}"]), field.name)
+                assert len(value) == 1 + field.name.endswith("_hidden_dims"), (script, field.name, kind)
 
 
 @pytest.mark.parametrize("text, value", [("true", True), ("False", False), ("FALSE", False)])

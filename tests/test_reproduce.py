@@ -204,6 +204,18 @@ def test_a_run_that_another_process_holds_is_left_alone(runs):
     assert runner.state(folder) == "absent"
 
 
+def test_what_another_process_holds_is_not_finished_and_so_is_the_command(tmp_path):
+    """As after a SIGKILL of the command before, whose run goes on."""
+    [run] = map(grid.quick, grid.published_grid(("vib",), (0,), "mnist"))
+    folder = tmp_path / run.folder.path
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print(4711, file=lock, flush=True)
+        outcome = execute(tmp_path, "reproduce.py", "--quick", "--only=vib")
+    assert outcome.status == 1 and "process 4711" in outcome.out and "1 of the runs not finished" in outcome.err
+
+
 def test_ctrl_c_waits_until_the_runs_have_saved(runs):
     Path("slow").touch()
     ready = [runs[i].folder.path / "ready" for i in (0, 2)]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import assert_refused, contents, execute, points, run_of, state_of, terminated_at
+from conftest import assert_refused, contents, execute, points, results, run_of, state_of, terminated_at
 from PIL import Image
 from torch.nn import functional as F
 
@@ -145,7 +145,7 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
     outcome = execute(cwd, "evaluate.py", f"--desc=disentangling/{name}/disenib")
     assert outcome.status == 0, outcome
     path = folder(cwd, name).path
-    again, first = (json.loads((path / f"{file}.json").read_text()) for file in ("evaluation-last", "evaluation"))
+    again, first = (results(path / f"{file}.json") for file in ("evaluation-last", "evaluation"))
     assert again == first
 
 

@@ -17,6 +17,7 @@ from conftest import (
     contents,
     execute,
     points,
+    results,
     run_of,
     state_of,
     subprocess_environment,
@@ -98,7 +99,7 @@ def test_references_without_noise_are_evaluated_by_every_metric(tmp_path, name):
     assert {line["train/loss_kl"] for line in epochs_of(tmp_path)} == {0.0}
     again = execute(tmp_path, "evaluate.py", "--desc=a/b")
     assert again.status == 0, again.err
-    assert json.loads((run_of(tmp_path).path / "evaluation-last.json").read_text()) == {
+    assert results(run_of(tmp_path).path / "evaluation-last.json") == {
         name: value for name, value in evaluation.items() if name != "ood_curves"
     }
 
@@ -290,6 +291,21 @@ def test_resuming_after_the_evaluation_was_deleted_only_evaluates(copy, finished
     monkeypatch.setattr(ib_lagrangian, "update", lambda *_, **__: pytest.fail("a training update"))
     assert train(copy, "--resume").status == 0
     assert_same_end(copy, finished)
+
+
+def test_a_run_that_goes_on_elsewhere_records_and_says_it(copy):
+    path = run_of(copy).path
+    config = json.loads((path / "config.json").read_text())
+    here = config["machine"]["threads"]
+    (path / "config.json").write_text(json.dumps({**config, "machine": {**config["machine"], "threads": 63}}))
+    for _ in range(2):
+        (path / "evaluation.json").unlink()
+        assert train(copy, "--resume").status == 0
+    log = (path / "train.log").read_text()
+    assert log.count("bits may differ from here on") == log.count(f"was made with threads 63, now {here}") == 1
+    sessions = json.loads((path / "config.json").read_text())["sessions"]
+    assert [session["machine"] for session in sessions] == [config["machine"]] * 2
+    assert sessions[0]["from"] == {name: logged(copy)[-1][name] for name in ("epoch", "step")}
 
 
 def test_a_run_that_lost_its_checkpoint_is_not_trained_from_scratch_over_its_logs(copy, finished):

@@ -51,7 +51,7 @@ def fgsm(
             initially_correct += len(image)
 
             direction = input_gradient(lambda image, label=label: loss(logits(image), label), image).sign()
-            for epsilon in epsilons:
+            for epsilon in dict.fromkeys(epsilons):
                 with torch.no_grad():
                     attacked = (image + epsilon * direction).clamp(-1, 1)
                     still_correct[str(epsilon)] += int((logits(attacked).argmax(1) == label).sum())

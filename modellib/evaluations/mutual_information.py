@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from modellib.evaluations.common import Progress
+from modellib.evaluations.far_codes import are_far, posterior_entropy_of_far_codes
 
 # Rows and columns of a block. On a CPU the float64 block and its two float32 copies, 2 MB together, stay in a
 # core's cache from the matrix product to the last sum; a GPU wants few large launches (0.5 GB).
@@ -49,9 +50,11 @@ def mutual_information_xt(
 def posterior_entropy(mean: Tensor, std: Tensor, code: Tensor, *, progress: Progress = iter) -> Tensor:
     """Entropy in nats of p(image | t_i) for each draw: (N,), float64. Arguments: see `mutual_information_xt`.
 
-    Within 1e-4 nats of direct summation in float64 while codes lie within 1e5 stds of the mean of all.
+    Within 1e-4 nats of direct summation in float64; codes beyond 1e5 stds from the mean of all are summed directly.
     """
     check_encodings(mean, std, code)
+    if are_far(mean, std, code):
+        return posterior_entropy_of_far_codes(mean, std, code, progress=progress)
     stds = std.split(DIMENSIONS, 1) if std.numel() > 1 else itertools.repeat(std.reshape(()))
     parts = zip(mean.split(DIMENSIONS, 1), stds, code.split(DIMENSIONS, 1), strict=False)
     factors = [log2_density_factors(*part) for part in parts]

@@ -85,17 +85,24 @@ OF_SCRIPT = {
         (["--eval_attack_epsilons=[0.1,x]"], "--eval_attack_epsilons"),
         (["--eval_attack_epsilons=[0]"], "--eval_attack_epsilons"),
         (["--eval_odin_out_data=cifar"], "--eval_odin_out_data"),
+        (["--eval_odin_out_data=mnist"], "same size"),  # none of the two is fetched before that is said
+        (["--dataset=mnist", "--eval_odin_out_data=gauss,mnist"], "another data set"),
+        (["--dataset=mnist", "--batch_size=60001"], "60000 images"),
         (["--eval_odin_temperature=0"], "--eval_odin_temperature"),
         (["--steps=5"], "--steps"),
     ],
-    "train_disenib.py": [*DISENIB, (["--dataset=svhn"], "--dataset"), (["--rec_hidden_dims=]"], "--rec_hidden_dims")],
+    "train_disenib.py": [
+        *DISENIB, (["--dataset=svhn"], "--dataset"),
+        (["--dataset=fashion_mnist", "--batch_size=60001"], "60000 images"),
+        (["--rec_hidden_dims=]"], "--rec_hidden_dims"),
+    ],
     "train_disenib_mnist.py": [
         *DISENIB, (["--dataset=mnist"], "--dataset"), (["--disc_limit_acc=1.1"], "--disc_limit_acc"),
-        (["--holdout=0.1"], "--holdout"),
+        (["--holdout=0.1"], "--holdout"), (["--batch_size=60001"], "60000 images"),
     ],
     "train_disenib_shapes.py": [
         *DISENIB, (["--data_source=web"], "--data_source"), (["--holdout=0.9"], "--holdout"),
-        (["--holdout=nan"], "--holdout"),
+        (["--holdout=nan"], "--holdout"), (["--batch_size=6145", "--data_source=files"], "6144 images"),
     ],
     "train_disenib_sprites.py": [*DISENIB, (["--lambda_disc=1"], "--lambda_disc"), (["--holdout=-0.1"], "--holdout")],
     "evaluate.py": [

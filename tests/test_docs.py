@@ -1,0 +1,198 @@
+"""README.md, CONTRIBUTING.md and docs/ say what is there: links, commands, tables, verdicts on the paper's claims."""
+
+import csv
+import importlib
+import json
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from custom_pkg import options as opt
+from reporting import tables
+from reporting.report import pages_with_tables
+
+PAGES = [
+    *pages_with_tables(REPOSITORY / "README.md"),
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "SECURITY.md", "tests/README.md")),
+]
+NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
+MARKS = re.compile(r"(?<=<!-- )(.+?)(: begin -->\n)(.*?)(?=<!-- \1: end -->)", re.DOTALL)
+RESULTS = REPOSITORY / "results"
+MODELS = ("vib", "nib", "squared-vib", "squared-nib", "disenib")
+SEEDS = (0, 1, 2)
+
+
+@cache
+def text_of(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+@cache
+def committed() -> dict:
+    return json.loads(text_of("results/tables.json"))
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of the headings."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_link_anchor_and_picture_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    missing = []
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        if re.match(r"https?:", target):
+            continue
+        file = page.parent / path if path else page
+        there = file.exists() and (not anchor or anchor in anchors(file.read_text(encoding="utf-8")))
+        missing += [] if there else [target]
+    assert missing == []
+
+
+def test_the_readme_is_read_in_ten_minutes_and_names_every_script():
+    assert len(text_of("README.md").encode()) <= 9_700
+    scripts = [path.name for path in REPOSITORY.glob("*.py")]
+    assert scripts and [name for name in scripts if f"`{name}`" not in text_of("README.md")] == []
+
+
+def test_every_function_beside_an_equation_is_in_the_file_it_is_said_to_be_in():
+    found = re.findall(r"\[`(\w+)`\]\(\.\./([\w/]+\.py)\)", text_of("docs/method.md"))
+    assert len(found) > 30
+    assert [(name, file) for name, file in found
+            if not re.search(rf"^(def|class) {name}\b", text_of(file), re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_command_parses(page):
+    for script, rest in re.findall(r"python ([\w/]+\.py)([^`\n#]*)", page.read_text(encoding="utf-8")):
+        there = (REPOSITORY / script).exists()
+        assert there or page.name == "extending.md", script  # which has its reader write one
+        if there and "/" not in script:
+            opt.parse(importlib.import_module(script.removesuffix(".py")).Options, rest.split())  # or it exits
+    for target in re.findall(r"\bmake (run|test|\w+(?=`))", page.read_text(encoding="utf-8")):
+        assert re.search(rf"^{target}:", text_of("Makefile"), re.MULTILINE), target
+    for place in re.findall(r"\.venv/bin/pytest (tests[\w/.]*)", page.read_text(encoding="utf-8")):
+        assert (REPOSITORY / place).exists(), place
+
+
+def test_every_table_between_marks_is_what_the_report_makes():
+    shown = []
+    for page in pages_with_tables(REPOSITORY / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        shown += [(page.name, name) for name, *_ in MARKS.findall(text)]
+        emptied = MARKS.sub(r"\1\2", text)
+        assert tables.with_tables(emptied, committed()) == text, page.name
+    assert sorted(shown) == [("README.md", "summary"), *(
+        ("results.md", name) for name in ("detection", "disentangling", "on-the-way", "results"))]
+
+
+def test_every_file_of_tests_has_its_line():
+    files = [str(path.relative_to(REPOSITORY / "tests")) for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    assert [name for name in files if f"[{name}]({name})" not in text_of("tests/README.md")] == []
+
+
+def test_the_project_table_names_the_packages_that_are_pinned():
+    import tomllib
+
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    named = project["dependencies"] + project["optional-dependencies"]["test"]
+    pinned = [line for line in text_of("requirements.txt").splitlines() if not line.startswith("#")]
+    only_name = [re.match(r"[\w-]+", line).group() for line in named]
+    assert only_name == [re.match(r"[\w-]+", line).group() for line in pinned]
+
+
+# What README.md and docs/results.md say of the claims, held against the committed runs.
+
+
+@cache
+def evaluation(model: str, seed: int) -> dict:
+    return json.loads(text_of(f"results/quant/mnist/{model}/seed{seed}/evaluation.json"))["test"]
+
+
+def test_claim_1_disenib_compresses_most_and_lies_beyond_the_curve_of_vib_with_either_code():
+    figures = committed()["quantitative"]["mnist"]
+    assert min(MODELS, key=lambda model: figures[model]["I(X;T), test"]["mean"]) == "disenib"
+    assert max(MODELS, key=lambda model: figures[model]["I(Y;T), test"]["mean"]) == "disenib"
+    curve = np.array(sorted((point["test"] for point in committed()["sweeps"]["mnist/vib-none"]), key=lambda p: p[1]))
+    for seed in SEEDS:
+        found = evaluation("disenib", seed)
+        for code in ("", "_mean_code"):
+            on_the_curve = np.interp(found[f"mi_yt{code}"], curve[:, 1], curve[:, 0])
+            assert found[f"mi_xt{code}"] < on_the_curve
+        assert found["mi_xt"] > found["mi_xt_mean_code"] and found["mi_yt"] < found["mi_yt_mean_code"]
+
+
+def test_claim_2_on_mean_codes_all_models_are_level_and_on_sampled_ones_disenib_is_level_with_vib():
+    of_mean = {model: [evaluation(model, seed)["accuracy_mean_code"] for seed in SEEDS] for model in MODELS}
+    for seed in SEEDS:
+        assert max(accuracy[seed] for accuracy in of_mean.values()) < 0.005 + min(a[seed] for a in of_mean.values())
+    assert max(MODELS, key=lambda model: sum(of_mean[model])) == "nib"
+    vib, disenib = ([evaluation(model, seed)["accuracy"] for seed in SEEDS] for model in ("vib", "disenib"))
+    assert abs(np.mean(vib) - np.mean(disenib)) < 0.005
+
+
+def test_claim_3_the_usual_fgsm_does_disenib_less_harm_than_the_published_one():
+    for seed in SEEDS:
+        found = evaluation("disenib", seed)
+        assert all(found["fgsm_cross_entropy"][epsilon] > found["fgsm"][epsilon] for epsilon in ("0.2", "0.3"))
+
+
+def test_claim_4_on_mean_codes_nib_detects_noise_better_and_disenib_is_last_on_fashion_mnist():
+    def order(outside: str, code: str) -> list[str]:
+        return sorted(MODELS, key=lambda model: committed()["detection"][model][outside][code]["mean"])
+
+    assert set(order("gauss", "mean")[:2]) == {"nib", "squared-nib"}
+    assert order("gauss", "sample")[0] == "disenib"
+    assert order("fashion_mnist", "mean")[-1] == "disenib" and order("fashion_mnist", "sample")[2] == "disenib"
+
+
+def test_claim_5_the_style_code_tells_of_the_class_on_mnist_and_sprites_and_not_on_shapes():
+    for data in ("mnist", "sprites", "shapes"):
+        found = committed()["disentangling"][data]["test"]
+        above = found["label from the style code, %"]["mean"] - found["label by chance, %"]["mean"]
+        assert (above > 5) == (data != "shapes")
+    shapes = committed()["disentangling"]["shapes"]["test"]
+    assert shapes["swaps against the true image, MSE"]["mean"] > 10 * shapes["reconstructions, MSE"]["mean"]
+
+
+def test_the_daggers_are_those_that_are_explained_and_the_quoted_draws_those_of_the_file():
+    figures = committed()["quantitative"]["mnist"]
+    off = {(model, row) for model in MODELS for row, figure in figures[model].items() if figure.get("off")}
+    rate, error = "OOD FPR at 95 % TPR, %", "OOD detection error, %"
+    assert off == {("vib", rate), ("vib", error), ("nib", rate)}
+    assert figures["nib"][rate]["difference"] < 0
+    draws = list(csv.DictReader(text_of("results/authors-program.csv").splitlines()))
+    vib = [draw["fpr_at_95_tpr"] for draw in draws if draw["model"] == "vib"]
+    nib = [draw["fpr_at_95_tpr"] for draw in draws if draw["model"] == "nib"]
+    prose = text_of("docs/results.md").replace("\n", " ")
+    assert f"{', '.join(vib[:-1])} and {vib[-1]} %" in prose and f"for NIB {nib[0]} " in prose
+    spread = [figures["vib"][rate]["published"], *map(float, vib)]
+    assert all(min(spread) < value < max(spread) for value in figures["vib"][rate]["seeds"].values())
+
+
+def test_the_estimator_s_outputs_part_again_in_two_of_three_seeds():
+    largest = []
+    for seed in SEEDS:
+        lines = map(json.loads, text_of(f"results/quant/mnist/disenib/seed{seed}/metrics.jsonl").splitlines())
+        late = [line for line in lines if line["step"] >= 6000 and "train/output_real" in line]
+        largest.append(max(abs(line[f"train/output_{pairs}"]) for line in late for pairs in ("real", "fake")))
+    assert sorted(value > 0.2 for value in largest) == [False, True, True] and min(largest) < 0.05
+
+
+def test_the_times_of_the_readme_are_those_of_the_committed_runs():
+    def minutes(where: str) -> list[float]:
+        return [sum(run["seconds"].values()) / 60 for run in committed()["runs"] if re.fullmatch(where, run["where"])]
+
+    readme = text_of("README.md")
+    assert "trains for 5 to 25 minutes" in readme and 5 < min(minutes("quant/mnist/vib/.*"))
+    assert max(minutes("quant/mnist/vib/.*")) < 25 and 97 == round(100 * evaluation("vib", 0)["accuracy"])
+    assert "5 to 40 minutes a run" in readme and max(minutes("quant/mnist/.*(vib|nib)/.*")) < 40
+    assert "With a GPU 15 minutes" in readme and {15} == {round(m) for m in minutes("quant/mnist/disenib/.*")}

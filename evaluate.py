@@ -39,6 +39,7 @@ from experiments import robust_accuracy
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
 from experiments.run_table import beside_the_paper
+from modellib.evaluations.attacks import ATTACKS
 from modellib.evaluations.protocol import SPLITS
 
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
@@ -62,7 +63,7 @@ class Options:
         help="what lies outside the distribution; [] is what the run was trained with",
     )
     attacks: tuple[str, ...] = option(
-        (), group="what", choices=robust_accuracy.NAMES, help="of the metric robustness; [] is all that can be run"
+        (), group="what", choices=ATTACKS, help="of the metric robustness; [] is all that can be run"
     )
     n_images: int = option(
         1000, group="what", check=not_negative, help="test images that robustness attacks; 0 is all of them"

@@ -68,9 +68,14 @@ def main() -> None:
         raise UserError("--model and --hfunc belong to --sweep; the runs of the grid are chosen with --only")
     if options.sweep and options.precision != "fp32":
         raise UserError(f"--precision={options.precision} is of DisenIB, and a sweep of the Lagrangian models")
+    pictured = [name for name in options.only if name in DISENTANGLING]
+    if pictured and options.dataset != PAPER_DATA:
+        raise UserError(
+            f"--only={pictured[0]} goes with --dataset={PAPER_DATA}: the disentangling runs have their own data"
+        )
     if options.quick and options.dataset != PAPER_DATA:
         raise UserError(f"--quick runs on {DATA_SETS[QUICK_DATA].title}: leave --dataset={options.dataset} out")
-    large = [name for name in options.only if name in DISENTANGLING and DATA_SETS[DISENTANGLING[name]].quick is None]
+    large = [name for name in pictured if DATA_SETS[DISENTANGLING[name]].quick is None]
     if options.quick and large:
         raise UserError(f"--quick has no {large[0]}, whose data are a download: leave it out of --only")
     if options.report and (options.only or options.sweep):

@@ -4,17 +4,30 @@ import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from dataloader.image_dataset import DatasetError, ImageDataset, Split
 
-__all__ = ["DATASETS", "FACTORED", "N_TRAIN", "SIDES", "DatasetError", "ImageDataset", "Split", "load"]
+__all__ = ["DATASETS", "FACTORED", "DatasetError", "ImageDataset", "Known", "Split", "load"]
 
-# Name -> its module, which has a `load`.
-DATASETS = {name: f"dataloader.{name}" for name in ("mnist", "fashion_mnist", "digits")}
-FACTORED = {name: f"dataloader.{name}" for name in ("shapes", "sprites")}  # their images are made of known factors
-# What is known before anything is fetched, so that wrong use is refused at once: pixels, training images at most.
-SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
-N_TRAIN = {"mnist": 60_000, "fashion_mnist": 60_000, "digits": 1347, "shapes": 6144, "sprites": 2336}
+
+class Known(NamedTuple):
+    """What is known of a data set before anything is fetched."""
+
+    module: str  # which has a `load`
+    side: int  # pixels
+    n_train: int  # images, at most
+
+
+DATASETS = {
+    "mnist": Known("dataloader.mnist", 28, 60_000),
+    "fashion_mnist": Known("dataloader.fashion_mnist", 28, 60_000),
+    "digits": Known("dataloader.digits", 8, 1347),
+}
+FACTORED = {  # their images are made of known factors
+    "shapes": Known("dataloader.shapes", 64, 6144),
+    "sprites": Known("dataloader.sprites", 60, 2336),
+}
 
 
 def load(name: str, data_root: Path, *, report: Callable[[str], None] = print, **choices) -> ImageDataset:
@@ -27,8 +40,9 @@ def load(name: str, data_root: Path, *, report: Callable[[str], None] = print, *
 
     Raises DatasetError if the name is unknown, the files cannot be had or `data_root` cannot be used.
     """
-    modules = DATASETS | FACTORED
-    if name not in modules:
-        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(modules)}")
+    known = DATASETS | FACTORED
+    if name not in known:
+        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(known)}")
     # Imported when asked for: torchvision and scikit-learn each take a second or more.
-    return importlib.import_module(modules[name]).load(Path(os.path.expanduser(data_root)), report, **choices)
+    module = importlib.import_module(known[name].module)
+    return module.load(Path(os.path.expanduser(data_root)), report, **choices)

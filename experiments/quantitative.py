@@ -10,6 +10,7 @@ from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
 from custom_pkg.options import RunOptions
 from custom_pkg.terminal import announced_bar
+from dataloader import DATASETS
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from modellib import disenib, ib_lagrangian
@@ -33,8 +34,7 @@ def load(options: EvaluationOptions, device: torch.device) -> Loaded:
 def check_outside(names: Sequence[str], dataset: str) -> None:
     """Raise UserError for a data set that cannot lie outside this one: before any of them is fetched."""
     for name in names:
-        sides = {dataloader.SIDES.get(each) for each in (name, dataset)} - {None}
-        if name not in NOISES and (name == dataset or len(sides) > 1):
+        if name not in NOISES and (name == dataset or DATASETS[name].side != DATASETS[dataset].side):
             raise UserError(
                 f"--eval_odin_out_data={name}: must be another data set than {dataset}, with images of the same size"
             )

@@ -13,7 +13,7 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import read_json, write_json
 from custom_pkg.terminal import bar, format_table
 from experiments.experiment import Loaded
-from modellib.evaluations.attacks import ATTACKS, Target, adversarial
+from modellib.evaluations.attacks import Target, adversarial
 from modellib.evaluations.robustness import robustness
 from modellib.model import Model
 
@@ -104,6 +104,3 @@ def table(found: dict) -> str:
         f"clean accuracy {100 * found['clean_accuracy']:.1f} %; zero gradients: {', '.join(signs)}",
         f"against ε, APGD on the margin in 20 steps, %: {curve}",
     ))
-
-
-NAMES = tuple(ATTACKS)

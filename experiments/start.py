@@ -19,7 +19,7 @@ from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.training_run import Start
-from dataloader import N_TRAIN
+from dataloader import DATASETS, FACTORED
 from experiments.experiment import Loaded
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
@@ -38,8 +38,8 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     if options.resume and folder.evaluation.exists():
         show_results(Start(script, options, {}, device, folder, StopRequest()))
         sys.exit()
-    if known := N_TRAIN.get(getattr(options, "dataset", script.rsplit("_", 1)[1])):
-        check_batch_size(options, known)
+    known = (DATASETS | FACTORED)[getattr(options, "dataset", script.rsplit("_", 1)[1])]
+    check_batch_size(options, known.n_train)
     keep_freed_memory()
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)

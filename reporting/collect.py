@@ -11,9 +11,9 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import write_atomically
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
-from experiments.catalogue import METHODS, compared, with_disentangling
+from experiments.catalogue import METHODS, PAPER_DATA, compared
 from experiments.option_groups import NOT_THE_EXPERIMENT
-from reporting.grid import Run, disentangling, quantitative, sweep_grid
+from reporting.grid import DISENTANGLING, Run, published_grid, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve
@@ -44,14 +44,12 @@ class Place(NamedTuple):
         """The run of the grid, or of a sweep, that belongs there."""
         if self.kind == "sweep":
             model, _, hfunc = self.name.partition("-")
-            made = [sweep_grid([self.lambda_kl], (self.seed,), self.data, model, hfunc)[0]] if model in METHODS else []
-        elif self.kind == "quant":
-            is_one = self.name in METHODS and self.data in compared()
-            made = [quantitative(self.name, self.data, self.seed)] if is_one else []
+            candidates = sweep_grid([self.lambda_kl], (self.seed,), self.data, model, hfunc)
         else:
-            made = [disentangling(self.data, self.seed)] if self.data in with_disentangling() else []
+            data = self.data if self.data in compared() else PAPER_DATA
+            candidates = published_grid((*METHODS, *DISENTANGLING), (self.seed,), data)
         here = [self.kind, self.data, self.name]
-        return next((run for run in made if run.desc.split("/")[:3] == here), None)
+        return next((run for run in candidates if run.desc.split("/")[:3] == here), None)
 
 
 def finished(root: Path) -> dict[Path, Place]:

@@ -11,7 +11,7 @@ from custom_pkg import options as opt
 from custom_pkg.errors import UserError
 from custom_pkg.options import FREE_AT_RESUME
 from custom_pkg.run_folder import RunFolder
-from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, QUICK_DATA, with_disentangling
+from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, QUICK_DATA, Method, with_disentangling
 
 DISENTANGLING = {f"disentangling-{data}": data for data in with_disentangling()}
 NAMES = (*METHODS, *DISENTANGLING)  # as --only calls them
@@ -66,30 +66,18 @@ class Run:
         return f"{self.desc}, seed {self.seed}"
 
 
-def quantitative(name: str, dataset: str, seed: int = 0) -> Run:
-    method = METHODS[name]
-    flags = tuple(method.flags.format(dataset=dataset).split())
-    return Run(f"{method.script}.py", flags, f"quant/{dataset}/{name}", seed, quick=method.quick)
-
-
-def disentangling(data: str, seed: int = 0) -> Run:
-    desc = f"disentangling/{data}/{PROPOSED}"
-    return Run(f"train_disenib_{data}.py", (), desc, seed, quick=DATA_SETS[data].quick)
-
-
 def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, precision: str = "fp32") -> list[Run]:
-    """The runs named in `only`, or all of the paper that the data set has. Raises UserError."""
-    foreign = [name for name in only if name in DISENTANGLING] if dataset != PAPER_DATA else []
-    if foreign:
-        raise UserError(
-            f"--only={foreign[0]} goes with --dataset={PAPER_DATA}: the disentangling runs have their own data"
-        )
-    compared = [name for name, method in METHODS.items() if (name in only if only else not method.reference)]
-    pictured = [data for name, data in DISENTANGLING.items() if (name in only if only else dataset == PAPER_DATA)]
+    """The runs named in `only`, or all of the paper that the data set has."""
     runs = []
     for seed in seeds:
-        runs += [quantitative(name, dataset, seed) for name in compared]
-        runs += [disentangling(data, seed) for data in pictured]
+        for name, method in METHODS.items():
+            if name in only if only else not method.reference:
+                flags = tuple(method.flags.format(dataset=dataset).split())
+                runs.append(Run(f"{method.script}.py", flags, f"quant/{dataset}/{name}", seed, quick=method.quick))
+        for name, data in DISENTANGLING.items():
+            if name in only if only else dataset == PAPER_DATA:
+                desc = f"disentangling/{data}/{PROPOSED}"
+                runs.append(Run(f"train_disenib_{data}.py", (), desc, seed, quick=DATA_SETS[data].quick))
     chosen = (f"--precision={precision}",) if precision != "fp32" else ()
     return [run if run.script == "train_lagrangian.py" else replace(run, extra=chosen) for run in runs]
 
@@ -100,7 +88,7 @@ def sweep_grid(values: Sequence[float], seeds: Sequence[int], dataset: str, mode
     return [
         Run(
             "train_lagrangian.py", (f"--model={model}", *h, f"--dataset={dataset}", f"--lambda_kl={value:.3g}"),
-            f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed, quick=METHODS[model].quick,
+            f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed, quick=Method.quick,
         )
         for value in values for seed in seeds
     ]

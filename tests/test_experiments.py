@@ -135,8 +135,8 @@ def test_an_outside_set_must_be_another_one_with_images_of_the_same_size(tmp_pat
 def test_what_is_known_of_a_data_set_by_its_name_is_so(name):
     choices = {"data_source": "rendered", "holdout": 0} if name in dataloader.FACTORED else {}
     data = dataloader.load(name, ".", **choices)
-    assert len(data.train.labels) == dataloader.N_TRAIN[name]
-    assert data.train.images.shape[2] == dataloader.SIDES.get(name, data.train.images.shape[3])
+    known = (dataloader.DATASETS | dataloader.FACTORED)[name]
+    assert (len(data.train.labels), *data.train.images.shape[2:]) == (known.n_train, known.side, known.side)
 
 
 def test_the_table_shows_what_was_measured_beside_the_paper_s_figures_and_nothing_else():

@@ -8,16 +8,12 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from conftest import REPOSITORY, execute, run_of, subprocess_environment
 
 import dataloader
-from custom_pkg import checkpoints
 from experiments import catalogue, run_table
-from experiments.registry import restored
 from modellib import ib_lagrangian
 from modellib.evaluations import attacks, protocol
-from modellib.evaluations.robustness import robustness
 from reporting import grid, tables
 from reporting.grid import QUICK_LABEL
 from reporting.report import report
@@ -97,13 +93,11 @@ def test_an_attack_counts_in_the_worst_case(tmp_path):
     carry_out("An attack")
     flags = ["--model=plain", "--dataset=digits", "--desc=mine/plain", *SMALL]
     finished(execute(tmp_path, "train_lagrangian.py", *flags), tmp_path, "mine/plain")
-    path = run_of(tmp_path, "mine/plain").last
-    _, model = restored(checkpoints.load_run(path), path)
-    test = dataloader.load("digits", tmp_path).test
-    figures = robustness(
-        attacks.Target(model.encoder, model.decoder), test.flat()[:100], test.labels[:100], attacks=["corners"],
-        epsilons=(0.1, 1.0), curve_epsilons=(), generator=lambda *names: torch.Generator().manual_seed(0),
-    )
+    asked = ["--metrics=robustness", "--attacks=corners", "--n_images=100", "--eval_attack_epsilons=0.1,1"]
+    outcome = execute(tmp_path, "evaluate.py", "--desc=mine/plain", *asked)
+    assert outcome.status == 0, outcome.err
+    evaluation = json.loads((run_of(tmp_path, "mine/plain").path / "evaluation-last.json").read_text())
+    figures = evaluation["robustness"]
     by_attack = figures["by_attack"]["corners"]
     assert by_attack["1.0"] < by_attack["0.1"] <= figures["clean_accuracy"]
     assert figures["worst_case"] == by_attack

@@ -13,10 +13,10 @@ A run that was stopped, however it was, goes on with the same command and --resu
 from dataclasses import dataclass
 from pathlib import Path
 
-import dataloader
 from custom_pkg import options as opt
 from custom_pkg.errors import run_script
 from custom_pkg.options import option, size
+from dataloader import DATASETS
 from experiments.disenib_loop import train_disenib
 from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from experiments.start import started
@@ -27,7 +27,7 @@ from modellib.disenib import clustered
 class Options(DisenIBOptions, EvaluationOptions):
     """Defaults are the published settings."""
 
-    dataset: str = option("mnist", group="objective", choices=dataloader.DATASETS, help="images and labels")
+    dataset: str = option("mnist", group="objective", choices=DATASETS, help="images and labels")
     enc_hidden_dims: tuple[int, ...] = option(
         (1024, 1024), group="networks", check=size, help="hidden layers of both encoders"
     )

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import dataloader
 from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.cuda_graphs import Graphed
@@ -30,6 +29,7 @@ from custom_pkg.options import RunOptions, not_negative, option, positive, size
 from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar
 from custom_pkg.training_run import Progress, Start, TrainingRun
+from dataloader import DATASETS
 from dataloader.batches import ShuffledBatches
 from experiments import quantitative
 from experiments.experiment import Loaded
@@ -47,7 +47,7 @@ SCRIPT = Path(__file__).stem
 class Options(RunOptions, EvaluationOptions):
     """Defaults are the published settings."""
 
-    dataset: str = option("mnist", group="objective", choices=dataloader.DATASETS, help="images and labels")
+    dataset: str = option("mnist", group="objective", choices=DATASETS, help="images and labels")
     model: str = option(
         "vib", group="objective", choices=MODELS, instead={"disenib": "python train_disenib.py"},
         help="bound on I(X;T); plain has none, and a code without noise",

@@ -1,6 +1,7 @@
 """Imports go one way: scripts, experiments, modellib and dataloader, custom_pkg. No two files share a name."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -50,11 +51,19 @@ def test_every_file_of_the_product_has_a_name_of_its_own():
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
 def test_help_imports_nothing_that_only_a_run_needs(script):
     asked = (
-        f"import runpy, sys; sys.argv = ['{script}.py', '--help']\n"
+        "import os, runpy, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': print('threads', os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"sys.argv = ['{script}.py', '--help']\n"
         f"try: runpy.run_path('{script}.py', run_name='__main__')\n"
         "except SystemExit: print('imported', *sys.modules, file=sys.stderr)"
     )
-    answer = subprocess.run([sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-    modules = answer.stderr.split()
-    assert modules[0] == "imported", answer.stderr
+    answer = subprocess.run(
+        [sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, timeout=60,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("GOMP", "OMP"))},
+    )
+    threads, spin_count, imported, *modules = answer.stderr.split()
+    assert (threads, spin_count, imported) == ("threads", "10000", "imported")  # set before torch is there
     assert {"torchvision", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set(modules) == set()

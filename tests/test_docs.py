@@ -195,4 +195,4 @@ def test_the_times_of_the_readme_are_those_of_the_committed_runs():
     assert "trains for 5 to 25 minutes" in readme and 5 < min(minutes("quant/mnist/vib/.*"))
     assert max(minutes("quant/mnist/vib/.*")) < 25 and 97 == round(100 * evaluation("vib", 0)["accuracy"])
     assert "5 to 40 minutes a run" in readme and max(minutes("quant/mnist/.*(vib|nib)/.*")) < 40
-    assert "With a GPU 15 minutes" in readme and {15} == {round(m) for m in minutes("quant/mnist/disenib/.*")}
+    assert "About 15 minutes on an H100" in readme and {15} == {round(m) for m in minutes("quant/mnist/disenib/.*")}

@@ -15,8 +15,10 @@ test: .venv/installed
 	.venv/bin/pytest
 
 .venv/installed: requirements.txt
+	@$(PYTHON) -c "import ensurepip" || { echo "$(PYTHON) has no venv: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --requirement requirements.txt
+	@echo "installing requirements.txt: 6 GB on Linux x86-64, most of it CUDA"
+	.venv/bin/pip install --requirement requirements.txt
 	# Only to compare our attacks with; of what it asks for, the drawing of curves cannot be built any more.
 	.venv/bin/pip install --quiet --no-deps adv-lib==0.2.8
 	touch $@

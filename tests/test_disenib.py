@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from custom_pkg.compute import autocast_for
 from modellib import disenib
-from modellib.disenib import Settings, clustered, draws, estimator_objective, main_objective, moving_encoder
+from modellib.disenib import Settings, clustered, draws, estimator_objective, main_objective
 
 PUBLISHED = {
     "style_dim": 16, "class_dim": 16, "enc_hidden_dims": (1024, 1024), "dec_hidden_dims": (),
@@ -96,12 +96,6 @@ def test_the_gradient_of_the_estimator_term_reaches_only_the_encoder_whose_turn_
 
     encoders = {"style": networks.style_encoder, "class": networks.class_encoder}
     assert moved(encoders[moving]) and not moved(encoders[still])
-
-
-def test_of_five_main_updates_after_the_threshold_four_move_the_style_encoder_across_steps():
-    n_times_main, est_style_optimize = 3, 4  # steps of three updates: the count goes on across steps
-    turns = [moving_encoder(update, est_style_optimize) for update in range(5 * n_times_main)]
-    assert turns == (["style"] * 4 + ["class"]) * n_times_main
 
 
 def snapshot(network):

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 
 import pytest
@@ -58,6 +59,23 @@ def test_every_term_of_both_objectives_is_logged(finished):
     assert moves == [(0, 0), (3, 0), (8, 1), (12, 3)]
 
 
+def test_from_the_threshold_on_the_estimator_term_moves_the_style_encoder_four_times_and_the_class_encoder_once(
+    tmp_path, monkeypatch
+):
+    original, moved = disenib.main_update, []
+
+    def watched(networks, *arguments, **keywords):
+        terms = original(networks, *arguments, **keywords)
+        encoders = (("S", networks.style_encoder), ("T", networks.class_encoder))
+        moved.append("".join(name for name, encoder in encoders if any(p.grad.any() for p in encoder.parameters())))
+        return terms
+
+    monkeypatch.setattr(disenib, "main_update", watched)
+    assert train(tmp_path, "--lambda_dec=0", "--lambda_rec=0", "--lambda_wall=0").status == 0  # no other term
+    # Three updates a step, so that the turns go on across steps.
+    assert moved == [""] * 3 * 3 + ["S", "S", "S", "S", "T"] * 3
+
+
 @pytest.mark.parametrize("update", [1, 5, 8, 12, 13, 24])  # first step to last, one at the evaluation
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, update):
     with terminated_at(update, disenib, "main_update"):
@@ -86,10 +104,13 @@ def test_an_evaluation_on_the_way_that_is_stopped_is_made_again(tmp_path, finish
     assert state_of(run.last) == state_of(wanted.last)
 
 
-def test_the_checkpoint_of_a_step_gives_the_evaluation_of_that_step_again(finished):
-    path = run_of(finished, "d").path
-    assert execute(finished, "evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt").status == 0
-    assert json.loads((path / "evaluation-step4.json").read_text())["step"] == 4
+def test_the_checkpoint_of_a_step_gives_the_evaluation_of_that_step_again(tmp_path, finished):
+    cwd = shutil.copytree(finished, tmp_path / "run")
+    path = run_of(cwd, "d").path
+    wanted = results(path / "evaluation-step4.json")
+    (path / "evaluation-step4.json").unlink()
+    assert execute(cwd, "evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt").status == 0
+    assert results(path / "evaluation-step4.json") == wanted and wanted["step"] == 4
 
 
 def test_a_part_of_the_metrics_is_the_same_as_in_the_whole(finished):

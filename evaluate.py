@@ -13,6 +13,7 @@ many attacks, only when it is asked for: minutes. Interrupted, the same command 
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from custom_pkg.options import (
 )
 from custom_pkg.run_folder import RunFolder
 from experiments import robust_accuracy
+from experiments.experiment import Experiment
 from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
 from experiments.run_table import beside_the_paper
@@ -87,6 +89,22 @@ class Options:
     device: str = option("auto", group="where", check=device_complaint, help="auto takes a GPU when there is one")
 
 
+_GO = "go with the metric robustness, which is not asked for"
+ONLY_FOR = {  # option -> the metrics that it is for, and what is said where none of them is asked for
+    "attacks": ({"robustness"}, f"--attacks and --transfer_from {_GO}"),
+    "transfer_from": ({"robustness"}, f"--attacks and --transfer_from {_GO}"),
+    "eval_odin_out_data": (
+        {"detection"}, "--eval_odin_out_data={} goes with the metric detection, which is not asked for"
+    ),
+    "eval_attack_epsilons": (
+        {"attack", "robustness"}, "--eval_attack_epsilons={} goes with the metric attack, which is not asked for"
+    ),
+    "code": (
+        {"attack", "detection", "robustness"}, "--code={} is what attacks and detection see, and neither is asked for"
+    ),
+}
+
+
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
     if not options.metrics or not options.split:
@@ -97,74 +115,77 @@ def main() -> None:
     exact_and_repeatable()
     folder = RunFolder(options.desc, options.rand_seed)
     choose_products(device, 100, folder.products())
-    if not folder.exists():
-        raise UserError(f"no run in {folder.path.absolute()}: check --desc and --rand_seed, or train that run first")
-    path = find_checkpoint(folder, options.checkpoint)
-    try:
-        saved = checkpoints.load_run(path)
-    except UserError as error:
-        previous = folder.previous_checkpoint
-        hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
-        raise UserError(f"{error}{hint if previous.exists() else ''}") from None
+    path, saved = load_checkpoint(folder, options.checkpoint)
     trained_with, model = restored(saved, path)
     GlobalGenerators.seed(trained_with.rand_seed)
     check_same_run(folder, trained_with, path)
     experiment = EXPERIMENTS[saved["script"]]
-    metrics = experiment.metrics if "all" in options.metrics else options.metrics
-    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
-    if foreign := [metric for metric in metrics if metric not in known]:
-        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
-    if "robustness" not in metrics and (options.attacks or options.transfer_from):
-        raise UserError("--attacks and --transfer_from go with the metric robustness, which is not asked for")
-    if ("transfer" in options.attacks) > bool(options.transfer_from):
-        raise UserError("--attacks=transfer needs --transfer_from, the checkpoint of a plain model")
-    for name, its in (("eval_odin_out_data", ("detection",)), ("eval_attack_epsilons", ("attack", "robustness"))):
-        if (given := getattr(options, name)) and not {*its} & {*metrics}:
-            given = ",".join(map(str, given))
-            raise UserError(f"--{name}={given} goes with the metric {its[0]}, which is not asked for")
-    if options.code != "published" and not {"attack", "detection", "robustness"} & set(metrics):
-        raise UserError(f"--code={options.code} is what attacks and detection see, and neither is asked for")
-    for name in ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size"):
-        if given := getattr(options, name):
-            trained_with = replace(trained_with, **{name: given})
-    loaded = experiment.load(replace(trained_with, data_root=options.data_root), device)
+    metrics = metrics_asked_for(options, experiment)
+    own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
+    settings = replace(trained_with, **{name: given for name in own if (given := getattr(options, name))})
+    loaded = experiment.load(settings, device)
     if saved["data"].get("sha256") != loaded.data.sha256:
         raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
-
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
-    name = f"evaluation-{name_for(path, saved['sha256'], folder)}"
-    if options.code not in ("published", model.code):
-        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
     source, source_sha256 = None, None
     if options.transfer_from:
         other = checkpoints.load_run(Path(options.transfer_from))
         source, source_sha256 = restored(other, Path(options.transfer_from))[1].to(device), other["sha256"]
+
+    name = name_for(path, saved["sha256"], folder)
+    if options.code not in ("published", model.code):
+        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
     model = model.to(device)
-    ordinary = [metric for metric in metrics if metric != "robustness"]
-    measured = experiment.evaluate(
-        model, loaded, options=trained_with, metrics=ordinary, splits=options.split
-    ) if ordinary else {}
+    identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
+    results, curves = dict(identity), None
+    if ordinary := [metric for metric in metrics if metric != "robustness"]:
+        results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        curves = results.pop("ood_curves", None)
+        tables.append(beside_the_paper(results, saved["script"], settings))
     if "robustness" in metrics:
-        measured["robustness"] = robust_accuracy.measure(
-            model, loaded, n_images=options.n_images, epsilons=trained_with.eval_attack_epsilons,
-            attacks=options.attacks, seed=trained_with.rand_seed, source=source,
+        results["robustness"] = robust_accuracy.measure(
+            model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
+            attacks=options.attacks, seed=settings.rand_seed, source=source,
             identity={"checkpoint": saved["sha256"], "transfer_from": source_sha256},
-            unfinished=folder.path / f".{name}-robustness-unfinished.json",
+            unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
         )
-    curves = measured.pop("ood_curves", None)
-    identity = {"checkpoint_sha256": saved["sha256"], **saved["position"]}
+        tables.append(robust_accuracy.table(results["robustness"]))
     try:
-        write_merged(folder.path / f"{name}.json", identity | measured)
+        write_merged(folder.path / f"evaluation-{name}.json", results)
         if curves:
-            curves_name = name.replace("evaluation", "detection-curves", 1)
-            write_merged(folder.path / f"{curves_name}.json", identity | curves)
+            write_merged(folder.path / f"detection-curves-{name}.json", identity | curves)
     finally:  # also where nothing can be written
-        if ordinary:
-            print(beside_the_paper(identity | measured, saved["script"], trained_with))
-        if "robustness" in metrics:
-            print(robust_accuracy.table(measured["robustness"]))
-    print(f"written to {folder.path.absolute() / name}.json")
+        print(*tables, sep="\n")
+    print(f"written to {folder.path.absolute()}/evaluation-{name}.json")
+
+
+def load_checkpoint(folder: RunFolder, which: str) -> tuple[Path, dict]:
+    """The path that --checkpoint means, and what is there. Raises UserError."""
+    if not folder.exists():
+        raise UserError(f"no run in {folder.path.absolute()}: check --desc and --rand_seed, or train that run first")
+    path = find_checkpoint(folder, which)
+    try:
+        return path, checkpoints.load_run(path)
+    except UserError as error:
+        previous = folder.previous_checkpoint
+        hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
+        raise UserError(f"{error}{hint if previous.exists() else ''}") from None
+
+
+def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[str]:
+    """Raises UserError for those that the experiment has not, and for options of others."""
+    metrics = experiment.metrics if "all" in options.metrics else options.metrics
+    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
+    if foreign := [metric for metric in metrics if metric not in known]:
+        raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
+    for name, (its, complaint) in ONLY_FOR.items():
+        given = getattr(options, name)
+        if given != Options.__dataclass_fields__[name].default and its.isdisjoint(metrics):
+            raise UserError(complaint.format(given if isinstance(given, str) else ",".join(map(str, given))))
+    if "transfer" in options.attacks and not options.transfer_from:
+        raise UserError("--attacks=transfer needs --transfer_from, the checkpoint of a plain model")
+    return metrics
 
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:

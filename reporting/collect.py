@@ -4,8 +4,8 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from custom_pkg.errors import UserError
 from custom_pkg.files import write_atomically
@@ -21,7 +21,8 @@ MAX_FRAMES = 9  # of the animation of swaps over training: a megabyte or two
 KINDS = {"quant": "", "disentangling": "", "sweep": r"/lambda_kl=(?P<lambda_kl>\d+(\.\d+)?(e-?\d+)?)"}
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """What the folder of a run says of it."""
 
     kind: str  # of KINDS
@@ -50,6 +51,20 @@ class Place(NamedTuple):
             candidates = published_grid((*METHODS, *DISENTANGLING), (self.seed,), data)
         here = [self.kind, self.data, self.name]
         return next((run for run in candidates if run.desc.split("/")[:3] == here), None)
+
+
+@dataclass(frozen=True)
+class FinishedRun(Place):
+    """A finished run, as its files tell it; evaluations are flat."""
+
+    where: str  # its folder, below that of all results
+    config: dict
+    evaluation: dict[str, float]
+    others: dict[str, dict[str, float]]  # evaluation-<name>.json, by name
+    times: dict[str, float]
+    metrics: list[dict[str, float]]
+    curves: dict[str, dict]  # of detection, by outside set
+    pictures: dict[str, Path]
 
 
 def finished(root: Path) -> dict[Path, Place]:
@@ -127,33 +142,40 @@ def thinned(items: Sequence, most: int = MAX_LINES) -> list:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def read_runs(root: Path) -> list[dict]:
-    """The finished runs below `root` as plain dicts, in the order of the grid.
-
-    Each has what its Place has, where, config, evaluation (all evaluations are flat), others (evaluation-<name>.json by
-    name), times, metrics, curves and pictures (by name).
-    """
+def read_runs(root: Path) -> list[FinishedRun]:
+    """The finished runs below `root`, in the order of the grid."""
     runs = []
     for folder, place in finished(root).items():
         curves = _read(folder / "detection-curves-last.json") | _read(folder / "detection-curves.json")
-        runs.append({
-            **place._asdict(), "where": folder.relative_to(root).as_posix(),
-            "config": _read(folder / "config.json"),
-            "evaluation": flatten(_read(folder / "evaluation.json")),
-            "others": {
+        runs.append(FinishedRun(
+            **asdict(place), where=folder.relative_to(root).as_posix(),
+            config=_read(folder / "config.json"),
+            evaluation=flatten(_read(folder / "evaluation.json")),
+            others={
                 file.stem.removeprefix("evaluation-"): flatten(_read(file))
                 for file in sorted(folder.glob("evaluation-*.json"))
             },
-            "times": _read(folder / "times.json"),
-            "metrics": _lines(folder / "metrics.jsonl"),
-            "curves": {name: curve for name, curve in curves.items() if isinstance(curve, dict)},
-            "pictures": {file.name: file for file in sorted((*folder.glob("*.png"), *folder.glob("*.gif")))},
-        })
+            times=_read(folder / "times.json"),
+            metrics=_lines(folder / "metrics.jsonl"),
+            curves={name: curve for name, curve in curves.items() if isinstance(curve, dict)},
+            pictures={file.name: file for file in (*folder.glob("*.png"), *folder.glob("*.gif"))},
+        ))
     kinds, models = list(KINDS), list(METHODS)
     return sorted(runs, key=lambda run: (
-        kinds.index(run["kind"]), run["data"], models.index(run["name"]) if run["name"] in models else len(models),
-        run["name"], run["lambda_kl"] or 0, run["seed"],
+        kinds.index(run.kind), run.data, models.index(run.name) if run.name in models else len(models),
+        run.name, run.lambda_kl or 0, run.seed,
     ))
+
+
+def of(runs: Sequence[FinishedRun], kind: str, data: str, name: str | None = None) -> list[FinishedRun]:
+    """Those of a kind and a data set, and of one model if it is named."""
+    return [run for run in runs if (run.kind, run.data, name or run.name) == (kind, data, run.name)]
+
+
+def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
+    """(data set, model) -> the points of its sweep."""
+    keys = dict.fromkeys((run.data, run.name) for run in runs if run.kind == "sweep")
+    return {key: of(runs, "sweep", *key) for key in keys}
 
 
 def _read(path: Path) -> dict:

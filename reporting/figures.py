@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D  # noqa: E402
 
 from custom_pkg.terminal import flatten  # noqa: E402
 from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
+from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for, point  # noqa: E402
 
 SET_NAMES = {"train": "training set", "test": "test set"}
@@ -26,9 +27,10 @@ class Figure(NamedTuple):
     title: str
     path: Path
     text: str
+    kind = "figure"  # as the templates ask for it
 
 
-def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label: str | None) -> list[Figure]:
+def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path, label: str | None) -> list[Figure]:
     """Draw what the runs allow into `folder`. label: what has to stand in every picture, if anything."""
     for old in folder.glob("*.png"):  # of runs that may be gone
         old.unlink()
@@ -45,14 +47,14 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
         figures.append(Figure(title, folder / f"{name}.png", text))
 
     for data in datasets:
-        quant = [run for run in runs if (run["kind"], run["data"]) == ("quant", data)]
+        quant = of(runs, "quant", data)
         if not quant:
             continue
         end, on = ("" if data == datasets[0] else f"-{data}"), DATA_SETS[data].title
         papers = published_on(data)
         paper = " Hollow marks are the paper's." if papers else ""
-        lying = [run for run in quant if key_for(run["name"], "train/mi_xt") in run["evaluation"]]
-        lacking = list(dict.fromkeys(METHODS[run["name"]].title for run in quant if run not in lying))
+        lying = [run for run in quant if key_for(run.name, "train/mi_xt") in run.evaluation]
+        lacking = list(dict.fromkeys(METHODS[run.name].title for run in quant if run not in lying))
         if lying:
             add(
                 f"information-plane{end}", f"Information plane, {on}",
@@ -69,9 +71,9 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
             + (" Dashed: the paper." if papers else ""),
             robustness, quant, data,
         )
-        with_curves = [run for run in quant if "gauss" in run["curves"]]
+        with_curves = [run for run in quant if "gauss" in run.curves]
         if with_curves:
-            lacking = [run["where"] for run in quant if run not in with_curves]
+            lacking = [run.where for run in quant if run not in with_curves]
             add(
                 f"detection{end}", f"Detection of Gaussian noise with ODIN, {on}",
                 "Left: ROC of every run. Right: the scores of the test set and of the noise, each on a scale of its "
@@ -80,7 +82,7 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
                 + (f" No curves were kept of {', '.join(lacking)}." if lacking else ""),
                 detection, with_curves,
             )
-        lagrangian = [run for run in quant if METHODS[run["name"]].script == "train_lagrangian" and run["metrics"]]
+        lagrangian = [run for run in quant if METHODS[run.name].script == "train_lagrangian" and run.metrics]
         if lagrangian:
             add(
                 f"training-lagrangian{end}", f"Training of the Lagrangian models, {on}",
@@ -88,7 +90,7 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
                 "the cross entropy and of the KL term, which NIB estimates otherwise than VIB.",
                 training_lagrangian, lagrangian,
             )
-    disenib = [run for run in runs if run["kind"] != "sweep" and "train/loss_rec" in (run["metrics"] or [{}])[0]]
+    disenib = [run for run in runs if run.kind != "sweep" and "train/loss_rec" in (run.metrics or [{}])[0]]
     if disenib:
         add(
             "training-disenib", "Training of DisenIB",
@@ -96,12 +98,8 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
             "on independent and on joint pairs are to each other, the more independent S and T look to it.",
             training_disenib, disenib,
         )
-    sweeps: dict[tuple[str, str], list[dict]] = {}
-    for run in runs:
-        if run["kind"] == "sweep":
-            sweeps.setdefault((run["data"], run["name"]), []).append(run)
-    for (data, name), points in sweeps.items():
-        single = [run for run in runs if (run["kind"], run["data"], run["name"]) == ("quant", data, PROPOSED)]
+    for (data, name), points in sweeps(runs).items():
+        single = of(runs, "quant", data, PROPOSED)
         model, _, h = name.partition("-")
         add(
             f"ib-curve-{data}-{name}", f"IB curve of {METHODS[model].title}, h = {h}, {DATA_SETS[data].title}",
@@ -114,9 +112,9 @@ def draw_all(runs: Sequence[dict], datasets: Sequence[str], folder: Path, label:
     return figures
 
 
-def _limits(runs: Sequence[dict], split: str) -> tuple[float, float]:
+def _limits(runs: Sequence[FinishedRun], split: str) -> tuple[float, float]:
     """H(Y) of the set, and ln K."""
-    return runs[0]["evaluation"][f"{split}/mi_yt_ceiling"], math.log(runs[0]["config"]["data"]["n_classes"])
+    return runs[0].evaluation[f"{split}/mi_yt_ceiling"], math.log(runs[0].config["data"]["n_classes"])
 
 
 def _plane(
@@ -147,11 +145,11 @@ def _size(model: str, star: float = 130, other: float = 45) -> float:
     return star if METHODS[model].marker == "*" else other
 
 
-def information_plane(runs: Sequence[dict], data: str):
+def information_plane(runs: Sequence[FinishedRun], data: str):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     models = _models(runs)
     for axes, split in zip(panels, SPLITS, strict=True):
-        points = {run["where"]: point(run, split) for run in runs}
+        points = {run.where: point(run, split) for run in runs}
         flat = {model: flatten(column) for model, column in published_on(data).items()}
         papers = {
             model: [flat[model][key_for(model, f"{split}/{key}")] for key in ("mi_xt", "mi_yt")] for model in flat
@@ -161,8 +159,8 @@ def information_plane(runs: Sequence[dict], data: str):
             axes.scatter(*published, s=_size(model) * 1.6, marker=METHODS[model].marker, facecolors="none",
                          edgecolors=METHODS[model].colour, linewidths=1.3, zorder=3)
         for run in runs:
-            axes.scatter(*points[run["where"]], s=_size(run["name"]), marker=METHODS[run["name"]].marker,
-                         color=METHODS[run["name"]].colour, alpha=0.85, lw=0, zorder=4)
+            axes.scatter(*points[run.where], s=_size(run.name), marker=METHODS[run.name].marker,
+                         color=METHODS[run.name].colour, alpha=0.85, lw=0, zorder=4)
     handles = [
         Line2D([], [], ls="", marker=method.marker, ms=_size(model, 11, 7), color=method.colour,
                markerfacecolor=method.colour if model in models else "none",
@@ -176,11 +174,11 @@ def information_plane(runs: Sequence[dict], data: str):
     return figure
 
 
-def _models(runs: Sequence[dict]) -> list[str]:
-    return list(dict.fromkeys(run["name"] for run in runs))
+def _models(runs: Sequence[FinishedRun]) -> list[str]:
+    return list(dict.fromkeys(run.name for run in runs))
 
 
-def robustness(runs: Sequence[dict], data: str):
+def robustness(runs: Sequence[FinishedRun], data: str):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     epsilons = [0.0, *map(float, EPSILONS)]
     papers = published_on(data)
@@ -191,7 +189,7 @@ def robustness(runs: Sequence[dict], data: str):
                 fgsm = papers[model][split]["fgsm"]
                 axes.plot(epsilons, [100, *(100 * fgsm[epsilon] for epsilon in EPSILONS)], ls="--", lw=1, alpha=0.7,
                           color=method.colour)
-            of_model = [run["evaluation"] for run in runs if run["name"] == model]
+            of_model = [run.evaluation for run in runs if run.name == model]
             if not of_model:
                 if model in papers:
                     axes.plot([], [], ls="--", lw=1, color=method.colour, label=f"{method.title} (paper; not run)")
@@ -211,16 +209,16 @@ def robustness(runs: Sequence[dict], data: str):
     return figure
 
 
-def detection(runs: Sequence[dict]):
+def detection(runs: Sequence[FinishedRun]):
     models = _models(runs)
     figure = plt.figure(figsize=(11, max(4.5, 1.3 * len(models))), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
     axes = left.subplots()
     for run in runs:
-        fpr, tpr = zip(*run["curves"]["gauss"]["roc"], strict=True)
-        first = run is next(r for r in runs if r["name"] == run["name"])
-        axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=METHODS[run["name"]].colour, lw=1.4, alpha=0.85,
-                  label=METHODS[run["name"]].title if first else None)
+        fpr, tpr = zip(*run.curves["gauss"]["roc"], strict=True)
+        first = run is next(r for r in runs if r.name == run.name)
+        axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=METHODS[run.name].colour, lw=1.4, alpha=0.85,
+                  label=METHODS[run.name].title if first else None)
     axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
     axes.axhline(95, color="0.6", lw=0.8)
     axes.annotate("95 %", (80, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
@@ -229,9 +227,9 @@ def detection(runs: Sequence[dict]):
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     panels = right.subplots(len(models), 1, squeeze=False)[:, 0]
     for panel, model in zip(panels, models, strict=True):
-        of_model = [run for run in runs if run["name"] == model]
-        run = sorted(of_model, key=lambda run: run["evaluation"]["ood/gauss/auroc"])[(len(of_model) - 1) // 2]
-        curve, k = run["curves"]["gauss"], run["config"]["data"]["n_classes"]
+        of_model = [run for run in runs if run.name == model]
+        run = sorted(of_model, key=lambda run: run.evaluation["ood/gauss/auroc"])[(len(of_model) - 1) // 2]
+        curve, k = run.curves["gauss"], run.config["data"]["n_classes"]
         low, high = (1000 * (score - 1 / k) for score in curve["range"])
         n = len(curve["inside"])
         edges = [low + i * (high - low) / n for i in range(n + 1)]
@@ -242,22 +240,22 @@ def detection(runs: Sequence[dict]):
                          label=what)
         panel.set_ylabel("images, %", fontsize=8)
         panel.tick_params(labelsize=8)
-        panel.legend(frameon=False, fontsize=8, title=f"{METHODS[model].title}, seed {run['seed']}", title_fontsize=8)
+        panel.legend(frameon=False, fontsize=8, title=f"{METHODS[model].title}, seed {run.seed}", title_fontsize=8)
     panels[0].set_title("ODIN scores")
     panels[-1].set_xlabel("(score − 1/K) · 1000")
     return figure
 
 
-def training_lagrangian(runs: Sequence[dict]):
+def training_lagrangian(runs: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     shown = (("eval/test/accuracy", 100, "test accuracy, %"), ("train/loss_dec", 1, "cross entropy, nats"),
              ("train/loss_kl", 1, "KL term, nats"))
     for axes, (key, scale, name) in zip(panels, shown, strict=True):
         for run in runs:
-            first = run is next(r for r in runs if r["name"] == run["name"])
-            axes.plot([line["epoch"] for line in run["metrics"] if key in line],
-                      [scale * line[key] for line in run["metrics"] if key in line], lw=1.1, alpha=0.85,
-                      color=METHODS[run["name"]].colour, label=METHODS[run["name"]].title if first else None)
+            first = run is next(r for r in runs if r.name == run.name)
+            axes.plot([line["epoch"] for line in run.metrics if key in line],
+                      [scale * line[key] for line in run.metrics if key in line], lw=1.1, alpha=0.85,
+                      color=METHODS[run.name].colour, label=METHODS[run.name].title if first else None)
         axes.set(xlabel="epoch", ylabel=name)
     panels[0].set_ylim(bottom=_floor(runs))
     panels[1].set_yscale("log")
@@ -265,20 +263,20 @@ def training_lagrangian(runs: Sequence[dict]):
     return figure
 
 
-def _floor(runs: Sequence[dict]) -> float:
+def _floor(runs: Sequence[FinishedRun]) -> float:
     """From where on accuracies are worth seeing: what a tenth of them lies below, at the most."""
-    values = sorted(100 * line["eval/test/accuracy"] for run in runs for line in run["metrics"]
+    values = sorted(100 * line["eval/test/accuracy"] for run in runs for line in run.metrics
                     if "eval/test/accuracy" in line)
     return max(0, values[len(values) // 10] - 5)
 
 
-def training_disenib(runs: Sequence[dict]):
+def training_disenib(runs: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    labels = [f"{run['kind'].replace('quant', 'quantitative')}, {DATA_SETS[run['data']].title}" for run in runs]
+    labels = [f"{run.kind.replace('quant', 'quantitative')}, {DATA_SETS[run.data].title}" for run in runs]
     names = list(dict.fromkeys(labels))
     colours = plt.get_cmap("tab10")
     for run, label in zip(runs, labels, strict=True):
-        lines = [line for line in run["metrics"] if "train/loss_rec" in line]
+        lines = [line for line in run.metrics if "train/loss_rec" in line]
         steps = [line["step"] for line in lines]
         style = {"lw": 1, "color": colours(names.index(label) % 10)}
         for axes, key in zip(panels, ("train/loss_dec", "train/loss_rec"), strict=False):
@@ -300,11 +298,11 @@ def training_disenib(runs: Sequence[dict]):
 CURVE = "#8c6bb1"
 
 
-def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
+def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    by_lambda: dict[float, list[dict]] = {}
+    by_lambda: dict[float, list[FinishedRun]] = {}
     for run in runs:
-        by_lambda.setdefault(run["lambda_kl"], []).append(run)
+        by_lambda.setdefault(run.lambda_kl, []).append(run)
     values = sorted(by_lambda)
     norm = matplotlib.colors.LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
     own = METHODS[PROPOSED].colour
@@ -312,18 +310,18 @@ def ib_curve(runs: Sequence[dict], disenib: Sequence[dict]):
         at_lambda = [[point(run, split) for run in by_lambda[value]] for value in values]
         means = [[statistics.mean(part) for part in zip(*points, strict=True)] for points in at_lambda]
         full = [point(run, split) for run in disenib]
-        hollow = [[run["evaluation"][f"{split}/{key}"] for key in ("mi_xt", "mi_yt")] for run in disenib]
+        hollow = [[run.evaluation[f"{split}/{key}"] for key in ("mi_xt", "mi_yt")] for run in disenib]
         marks = [point(run, split) for run in runs]
         _plane(axes, split, *_limits(runs, split), [*marks, *full, *hollow], line_named=False)
         axes.plot(*zip(*means, strict=True), color=CURVE, lw=1.5, zorder=2)
-        colours = axes.scatter(*zip(*marks, strict=True), c=[run["lambda_kl"] for run in runs], norm=norm,
+        colours = axes.scatter(*zip(*marks, strict=True), c=[run.lambda_kl for run in runs], norm=norm,
                                cmap="viridis", s=45, zorder=3)
         for stars, inside, edge in ((hollow, "none", own), (full, own, "black")):
             if stars:
                 axes.scatter(*zip(*stars, strict=True), s=150, marker="*", color=inside, edgecolors=edge,
                              linewidths=0.8, zorder=4)
     figure.colorbar(colours, ax=panels, label="λ")
-    model = METHODS[runs[0]["name"].partition("-")[0]].title
+    model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
                Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]
     if disenib:

@@ -6,7 +6,7 @@ from custom_pkg.files import write_atomically, write_json
 from custom_pkg.terminal import format_table
 from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, QUICK_DATA
 from reporting import page, tables
-from reporting.collect import collect, read_runs
+from reporting.collect import FinishedRun, collect, read_runs
 from reporting.figures import draw_all
 from reporting.grid import QUICK_LABEL
 
@@ -26,8 +26,7 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
     write_json(target / "tables.json", found)
     for name, text in (
         ("tables.csv", tables.to_csv(found)), ("tables.tex", tables.to_latex(found)),
-        ("README.md", page.as_markdown(found, figures, runs, target)),
-        ("report.html", page.as_html(found, figures, runs)),
+        *((name, page.render(name, found, figures, runs, target)) for name in ("README.md", "report.html")),
     ):
         write_atomically(target / name, text.encode())
     for text in pages_with_tables(readme) if readme else ():
@@ -49,8 +48,8 @@ def pages_with_tables(readme: Path) -> list[Path]:
     return [text for text in (readme, *sorted((readme.parent / "docs").glob("*.md"))) if text.exists()]
 
 
-def build_tables(runs: list[dict], label: str | None) -> dict:
+def build_tables(runs: list[FinishedRun], label: str | None) -> dict:
     """tables.json: the first data set is there even when nothing was run on it, the others when something was."""
     first = QUICK_DATA if label == QUICK_LABEL else PAPER_DATA
-    others = sorted({run["data"] for run in runs if run["kind"] == "quant" and run["name"] in METHODS} - {first})
+    others = sorted({run.data for run in runs if run.kind == "quant" and run.name in METHODS} - {first})
     return tables.build(runs, label, [first, *others])

@@ -3,12 +3,14 @@
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from custom_pkg.terminal import flatten
 from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
+from reporting.collect import FinishedRun, of, sweeps
 
 SPLITS = ("train", "test")
 EPSILONS = ("0.1", "0.2", "0.3")
@@ -47,6 +49,12 @@ SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 
 ABSENT = "not run"
 
 
+class Table(NamedTuple):
+    header: list[str]
+    rows: list[list[str]]
+    kind = "table"  # as the templates ask for it
+
+
 def key_for(model: str, key: str) -> str:
     """The key of the published figure: some methods' informations and accuracies are those of the mean code."""
     of_mean = METHODS[model].code == "mean" and key.split("/")[-1] in ("mi_xt", "mi_yt", "accuracy")
@@ -73,34 +81,33 @@ def over_seeds(values: dict[str, float], published: float | None = None, *, scal
     return figure
 
 
-def build(runs: Sequence[dict], label: str | None, datasets: Sequence[str]) -> dict:
+def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str]) -> dict:
     """The content of tables.json, in the units that the tables name. What was not run is not in it.
 
     runs: of `collect.read_runs`. label: what has to stand beside every figure, if anything.
     datasets: those of the quantitative comparison.
     """
-    of = lambda kind, data: [run for run in runs if (run["kind"], run["data"]) == (kind, data)]  # noqa: E731
-    sweeps: dict[str, list] = {}
-    for run in runs:
-        if run["kind"] == "sweep":
-            sweeps.setdefault(f"{run['data']}/{run['name']}", []).append(
-                {"seed": run["seed"], "lambda_kl": run["lambda_kl"]} | {split: point(run, split) for split in SPLITS}
-            )
     return {
         "label": label,
-        "quantitative": {data: _quantitative(of("quant", data), data) for data in datasets},
-        "detection": _detection(of("quant", PAPER_DATA)),
-        "on the way": _on_the_way([run for run in of("quant", PAPER_DATA) if run["name"] == PROPOSED]),
-        "disentangling": {data: _disentangling(of("disentangling", data)) for data in with_disentangling()},
-        "sweeps": sweeps,
+        "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
+        "detection": _detection(of(runs, "quant", PAPER_DATA)),
+        "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
+        "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
+        "sweeps": {
+            f"{data}/{name}": [
+                {"seed": run.seed, "lambda_kl": run.lambda_kl} | {split: point(run, split) for split in SPLITS}
+                for run in points
+            ]
+            for (data, name), points in sweeps(runs).items()
+        },
         "runs": [_record(run) for run in runs],
     }
 
 
-def _quantitative(runs: Sequence[dict], data: str) -> dict[str, dict]:
+def _quantitative(runs: Sequence[FinishedRun], data: str) -> dict[str, dict]:
     models = {}
     for model, method in METHODS.items():
-        by_key = _by_key([run for run in runs if run["name"] == model])
+        by_key = _by_key({run.seed: run.evaluation for run in runs if run.name == model})
         if method.reference and not by_key:
             continue
         models[model] = _figures(model, ROWS, by_key, flatten(method.published.get(data, {})))
@@ -118,7 +125,7 @@ def _figures(model: str, rows: dict[str, str], by_key: dict, published: dict[str
     }
 
 
-def _detection(runs: Sequence[dict]) -> dict:
+def _detection(runs: Sequence[FinishedRun]) -> dict:
     """Detection of other sets and with the other code, where evaluate.py has measured it."""
     found: dict[str, dict] = {}
     for model, method in METHODS.items():
@@ -127,21 +134,21 @@ def _detection(runs: Sequence[dict]) -> dict:
             for outside in OUTSIDE:
                 key = f"ood/{outside}/fpr_at_95_tpr"
                 values = {
-                    str(run["seed"]): run["others"][file][key]
-                    for run in runs if run["name"] == model and key in run["others"].get(file, {})
+                    str(run.seed): run.others[file][key]
+                    for run in runs if run.name == model and key in run.others.get(file, {})
                 }
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
     return found
 
 
-def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
+def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """The proposed method at every step at which all its runs were evaluated: step -> row -> figure."""
-    by_step: dict[int, list[dict]] = {}
+    by_step: dict[int, dict[int, dict]] = {}
     for run in runs:
-        on_its_way = [evaluation for name, evaluation in run["others"].items() if name.startswith("step")]
-        for evaluation in (*on_its_way, run["evaluation"]):
-            by_step.setdefault(int(evaluation["step"]), []).append({"seed": run["seed"], "evaluation": evaluation})
+        on_its_way = [evaluation for name, evaluation in run.others.items() if name.startswith("step")]
+        for evaluation in (*on_its_way, run.evaluation):
+            by_step.setdefault(int(evaluation["step"]), {})[run.seed] = evaluation
     rows = {**ROWS, STYLE_ROW: "test/style_to_label_accuracy"}
     return {
         str(step): _figures(PROPOSED, rows, _by_key(by_step[step]), {})
@@ -149,10 +156,10 @@ def _on_the_way(runs: Sequence[dict]) -> dict[str, dict]:
     }
 
 
-def _disentangling(runs: Sequence[dict]) -> dict[str, dict]:
+def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
-    for key, values in _by_key(runs).items():
+    for key, values in _by_key({run.seed: run.evaluation for run in runs}).items():
         split, _, metric = key.partition("/")
         metric, _, factor = metric.partition("/")
         if metric in METRICS:
@@ -162,23 +169,24 @@ def _disentangling(runs: Sequence[dict]) -> dict[str, dict]:
     return found
 
 
-def _by_key(runs: Sequence[dict]) -> dict[str, dict[str, float]]:
-    """key -> seed -> value; only keys that all the runs have."""
-    keys = [key for key in runs[0]["evaluation"] if all(key in run["evaluation"] for run in runs)] if runs else []
-    return {key: {str(run["seed"]): run["evaluation"][key] for run in runs} for key in keys}
+def _by_key(by_seed: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """seed -> key -> value turned into key -> seed -> value; only keys that all the seeds have."""
+    evaluations = list(by_seed.values())
+    keys = [key for key in evaluations[0] if all(key in other for other in evaluations)] if by_seed else []
+    return {key: {str(seed): evaluation[key] for seed, evaluation in by_seed.items()} for key in keys}
 
 
-def point(run: dict, split: str) -> list[float]:
+def point(run: FinishedRun, split: str) -> list[float]:
     """Where a run lies in the information plane: I(X;T), I(Y;T), of a sweep those of sampled codes."""
     keys = [f"{split}/{key}" for key in ("mi_xt", "mi_yt")]
-    return [run["evaluation"][key_for(run["name"], key) if run["kind"] == "quant" else key] for key in keys]
+    return [run.evaluation[key_for(run.name, key) if run.kind == "quant" else key] for key in keys]
 
 
-def _record(run: dict) -> dict:
-    config = run["config"]
+def _record(run: FinishedRun) -> dict:
+    config = run.config
     return {
-        "where": run["where"], "command": config["command"], "epoch": run["evaluation"]["epoch"],
-        "step": run["evaluation"]["step"], "seconds": run["times"] or None, "data": config["data"]["source"],
+        "where": run.where, "command": config["command"], "epoch": run.evaluation["epoch"],
+        "step": run.evaluation["step"], "seconds": run.times or None, "data": config["data"]["source"],
         "precision": config["options"].get("precision", "fp32"), "machine": config["machine"],
         "versions": config["versions"], "code": config["code"],
     }
@@ -200,16 +208,16 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(r)} |" for r in rows)])
 
 
-def comparison(tables: dict, data: str, *, absent_too: bool = True) -> tuple[list[str], list[list[str]]]:
+def comparison(tables: dict, data: str, *, absent_too: bool = True) -> Table:
     """The paper's table: a column per model, with those that were not run or without them."""
     columns = {model: figures for model, figures in tables["quantitative"][data].items() if figures or absent_too}
     corner = "ours ± std (paper)" if published_on(data) else "ours ± std"
     rows = [[row, *(cell(f.get(row), absent="–" if f else ABSENT) for f in columns.values())] for row in ROWS]
     last = [", ".join(map(str, f["last epoch"]["seeds"].values())) if f else ABSENT for f in columns.values()]
-    return [corner, *(METHODS[model].title for model in columns)], [*rows, ["last epoch, per seed", *last]]
+    return Table([corner, *(METHODS[model].title for model in columns)], [*rows, ["last epoch, per seed", *last]])
 
 
-def one_model(tables: dict, data: str, model: str) -> tuple[list[str], list[list[str]]] | None:
+def one_model(tables: dict, data: str, model: str) -> Table | None:
     """All about one model: mean and std, the published figure, the difference, and every seed; None if not run."""
     figures = tables["quantitative"][data][model]
     if not figures:
@@ -227,19 +235,19 @@ def one_model(tables: dict, data: str, model: str) -> tuple[list[str], list[list
             paper = [f"{published:.2f}", f"{figure['difference']:+.2f}", in_stds]
         rows.append([row, cell(figure), *paper, *(f"{value:.2f}" for value in figure["seeds"].values())])
     paper = ["paper", "difference", "in our stds"] if data in METHODS[model].published else []
-    return [METHODS[model].title, "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows
+    return Table([METHODS[model].title, "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows)
 
 
-def detection(tables: dict) -> tuple[list[str], list[list[str]]]:
+def detection(tables: dict) -> Table:
     """False positive rates at 95 % TPR, of sampled codes and of mean codes, against three outside sets."""
     rows = []
     for model, found in tables["detection"].items():
         figures = [found.get(outside, {}).get(code) for outside in OUTSIDE for code in CODES]
         rows.append([METHODS[model].title, *(cell(figure, digits=1) for figure in figures)])
-    return ["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows
+    return Table(["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows)
 
 
-def on_the_way(tables: dict) -> tuple[list[str], list[list[str]]]:
+def on_the_way(tables: dict) -> Table:
     """The proposed method at the steps at which it was evaluated, and the paper's figures of the last one."""
     published = tables["quantitative"][PAPER_DATA][PROPOSED]
     rows = [
@@ -248,36 +256,36 @@ def on_the_way(tables: dict) -> tuple[list[str], list[list[str]]]:
     ]
     paper = {row: f"{figure['published']:.2f}" for row, figure in published.items() if "published" in figure}
     rows.append(["paper", *(" / ".join(paper.get(row, "–") for row in names) for names in ON_THE_WAY.values())])
-    return ["step", *ON_THE_WAY], rows
+    return Table(["step", *ON_THE_WAY], rows)
 
 
-def disentangling(tables: dict, data: str) -> tuple[list[str], list[list[str]]] | None:
+def disentangling(tables: dict, data: str) -> Table | None:
     """Our numbers on one data set, for which the paper has pictures only; None if not run."""
     by_split = tables["disentangling"][data]
     if not by_split:
         return None
-    rows = []
-    for row in dict.fromkeys(row for figures in by_split.values() for row in figures):
-        found = [figures.get(row) for figures in by_split.values()]
-        rows.append([row, *(cell(figure, digits=figure["digits"]) if figure else "–" for figure in found)])
-    return [DATA_SETS[data].title, *(SETS[split] for split in by_split)], rows
+    rows = dict.fromkeys(row for figures in by_split.values() for row in figures)
+    return _side_by_side(DATA_SETS[data].title, {SETS[split]: figures for split, figures in by_split.items()}, rows)
 
 
-def disentangling_overview(tables: dict) -> tuple[list[str], list[list[str]]]:
+def disentangling_overview(tables: dict) -> Table:
     """What matters most of the disentangling runs, a column per data set and split; without those that were not run."""
-    columns = {
+    return _side_by_side("ours", {
         f"{DATA_SETS[data].title}, {'training' if split == 'train' else 'unseen'}": figures
         for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
-    }
-    rows = []
-    for row in OVERVIEW:
-        found = [figures.get(row) for figures in columns.values()]
-        if any(found):
-            rows.append([row, *(cell(figure, digits=figure["digits"]) if figure else "–" for figure in found)])
-    return ["ours", *columns], rows
+    }, OVERVIEW)
 
 
-def runs_table(tables: dict) -> tuple[list[str], list[list[str]]]:
+def _side_by_side(corner: str, columns: dict[str, dict], rows: Iterable[str]) -> Table:
+    """Those of the rows that a column has, – where another one lacks it."""
+    return Table([corner, *columns], [
+        [row, *(cell(figures[row], digits=figures[row]["digits"]) if row in figures else "–"
+                for figures in columns.values())]
+        for row in rows if any(row in figures for figures in columns.values())
+    ])
+
+
+def runs_table(tables: dict) -> Table:
     rows = []
     for run in tables["runs"]:
         machine = run["machine"]
@@ -287,7 +295,7 @@ def runs_table(tables: dict) -> tuple[list[str], list[list[str]]]:
             run["precision"], f"{machine['device']}, {machine['threads']} of {machine['cores']} threads", run["data"],
             run["code"],
         ])
-    return ["run", "epoch / step", "training", "evaluation", "precision", "on", "images", "code"], rows
+    return Table(["run", "epoch / step", "training", "evaluation", "precision", "on", "images", "code"], rows)
 
 
 def duration(seconds: float | None) -> str:
@@ -302,36 +310,29 @@ def duration(seconds: float | None) -> str:
 
 def to_csv(tables: dict) -> str:
     """A line a figure, in the units that the names of the metrics end with."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["label", "data", "model", "metric", "mean", "std", "published", "difference", "n_seeds", "seeds"])
-    for data, models in tables["quantitative"].items():
-        for model, figures in models.items():
-            for row in ROWS:
-                figure = figures.get(row, {})
-                seeds = figure.get("seeds", {})
-                numbers = [_number(figure.get(name)) for name in ("mean", "std", "published", "difference")]
-                writer.writerow([
-                    tables["label"] or "", data, model, row, *numbers, len(seeds), " ".join(seeds) or ABSENT
-                ])
-    others = [
+    figures = [
+        (data, model, row, of_model.get(row, {}))
+        for data, models in tables["quantitative"].items() for model, of_model in models.items() for row in ROWS
+    ] + [
         (PAPER_DATA, model, f"OOD FPR at 95 % TPR, {OUTSIDE[outside]}, {code} code, %", figure)
         for model, found in tables["detection"].items()
         for outside, codes in found.items() for code, figure in codes.items()
     ] + [
         (data, PROPOSED, f"{row}; {SETS[split]}", figure)
         for data, by_split in tables["disentangling"].items()
-        for split, figures in by_split.items() for row, figure in figures.items()
+        for split, of_split in by_split.items() for row, figure in of_split.items()
     ]
-    for data, model, row, figure in others:
-        numbers = [_number(figure[name]) for name in ("mean", "std")]
-        seeds = figure["seeds"]
-        writer.writerow([tables["label"] or "", data, model, row, *numbers, "", "", len(seeds), " ".join(seeds)])
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["label", "data", "model", "metric", "mean", "std", "published", "difference", "n_seeds", "seeds"])
+    for data, model, row, figure in figures:
+        numbers = [figure.get(name) for name in ("mean", "std", "published", "difference")]
+        seeds = figure.get("seeds", {})
+        writer.writerow([
+            tables["label"], data, model, row, *("" if number is None else f"{number:.6g}" for number in numbers),
+            len(seeds), " ".join(seeds) or ABSENT,
+        ])
     return buffer.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
 
 
 def to_latex(tables: dict) -> str:
@@ -375,9 +376,9 @@ def with_tables(text: str, tables: dict) -> str:
     """A text with the present tables between those marks that it has."""
     header, rows = comparison(tables, PAPER_DATA, absent_too=False)
     for name, table in (
-        ("summary", (header, [row for row in rows if row[0] in SUMMARY])), ("results", (header, rows)),
-        ("detection", detection(tables)),
-        ("on-the-way", on_the_way(tables)), ("disentangling", disentangling_overview(tables)),
+        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])), ("results", Table(header, rows)),
+        ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
+        ("disentangling", disentangling_overview(tables)),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in text:

@@ -6,6 +6,7 @@
     python reproduce.py --only=plain,pgd-trained   references that are not in the paper, beside it in the tables
     python reproduce.py --quick                    a small version in minutes, without downloads, labelled as such
     python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
+    python reproduce.py --with=robustness          the worst case over many attacks as well, minutes a run
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
 
 Each run is started as the ordinary script; its command is printed and can be pasted. Finished runs are skipped,
@@ -49,6 +50,10 @@ class Options:
     )
     model: str = option("vib", group="which runs", choices=with_a_rate(), help="of the sweep")
     hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
+    stages: tuple[str, ...] = option(
+        (), group="which runs", choices=("robustness",),
+        help="what is measured after the runs, too; also --with: robustness attacks those of the comparison",
+    )
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
     jobs: int = option(1, group="how", check=size, help="runs side by side")
     precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
@@ -85,6 +90,8 @@ def main() -> None:
         return
     with StopRequest() as stop:
         ends = run_all(runs_of(options), jobs=options.jobs, stop=stop)
+        if "robustness" in options.stages and not ends.interrupted:
+            ends += run_all(grid.attacked(ends.finished), jobs=options.jobs, stop=stop)
     if ends.finished and not ends.interrupted:
         show_report(options)
     missing = tell(ends)

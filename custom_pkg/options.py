@@ -26,7 +26,8 @@ from custom_pkg.errors import UserError
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
 FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
 Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
-RENAMED = {  # flags of the paper's own code -> the options here that mean the same
+RENAMED = {  # flags of the paper's own code, and one that no Python name can have -> options that mean the same
+    "with": "stages",
     "eval_odin_temper": "eval_odin_temperature", "eval_odin_noise_mag": "eval_odin_epsilon",
     "freq_iter_log": "freq_step_log", "gpu_ids": "device",
 }

@@ -30,6 +30,10 @@ class Method:
     published: dict[str, dict] = field(default_factory=dict)
     reference: bool = False
 
+    def evaluated(self, code: str) -> str:
+        """What evaluate.py calls the evaluation of the last checkpoint with that code: evaluation-<this>.json."""
+        return "last" if code == self.code else f"last-{code}-code"
+
 
 @dataclass(frozen=True)
 class DataSet:

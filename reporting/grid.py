@@ -9,6 +9,7 @@ import numpy as np
 
 from custom_pkg import options as opt
 from custom_pkg.errors import UserError
+from custom_pkg.files import read_json
 from custom_pkg.options import FREE_AT_RESUME
 from custom_pkg.run_folder import RunFolder
 from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, QUICK_DATA, Method, with_disentangling
@@ -43,16 +44,23 @@ class Run:
         parts = self.desc.split("/")
         return f"disentangling-{parts[-2]}" if "disentangling" in parts else parts[-1]
 
+    @property
+    def which(self) -> list[str]:
+        """The flags that name the run."""
+        return [f"--desc={self.desc}", *([f"--rand_seed={self.seed}"] if self.seed else [])]
+
     def command(self, *, resume: bool = False) -> list[str]:
         """As it is typed, word by word, "python" first."""
-        seed = [f"--rand_seed={self.seed}"] if self.seed else []
         again = ["--resume"] if resume else []
-        return ["python", self.script, *self.flags, f"--desc={self.desc}", *seed, *self.extra, *again]
+        return ["python", self.script, *self.flags, *self.which, *self.extra, *again]
+
+    def finished(self) -> bool:
+        return self.folder.evaluation.exists()
 
     def options(self) -> dict:
-        """All options that the script runs with, as config.json holds them."""
+        """All options that the training runs with, as config.json holds them."""
         script = importlib.import_module(self.script.removesuffix(".py"))
-        return json.loads(json.dumps(opt.to_dict(opt.parse(script.Options, self.command()[2:]))))
+        return json.loads(json.dumps(opt.to_dict(opt.parse(script.Options, Run.command(self)[2:]))))
 
     def differences(self, saved: dict, free: Sequence[str]) -> list[str]:
         """What stands otherwise in the options of a run on disk, as flags; those in `free` may."""
@@ -64,6 +72,42 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.desc}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Attacked(Run):
+    """The robustness of a finished run of the comparison, with one code, measured by evaluate.py."""
+
+    code: str = "mean"
+
+    @property
+    def name(self) -> str:
+        return f"{super().name}, attacks on its {self.code} code"
+
+    def command(self, *, resume: bool = False) -> list[str]:
+        """It goes on by itself where it was interrupted."""
+        plain = RunFolder(f"{self.desc.rsplit('/', 1)[0]}/plain", self.seed).last_checkpoint
+        source = [f"--transfer_from={plain}"] if plain.exists() and super().name != "plain" else []
+        passed_on = [flag for flag in self.extra if flag.startswith(("--data_root=", "--device="))]
+        asked = ["--metrics=robustness", f"--code={self.code}"]
+        return ["python", "evaluate.py", *self.which, *asked, *source, *passed_on]
+
+    def finished(self) -> bool:
+        file = self.folder.path / f"evaluation-{METHODS[super().name].evaluated(self.code)}.json"
+        return file.exists() and "robustness" in read_json(file)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, attacks on its {self.code} code"
+
+
+def attacked(runs: Sequence[Run]) -> list[Run]:
+    """The measurements of robustness of those runs that are of the comparison; plain ones first, as others use them."""
+    compared = [run for run in runs if run.name in METHODS and run.desc.startswith(("quant/", "quick/quant/"))]
+    return [
+        Attacked(run.script, run.flags, run.desc, run.seed, run.extra, run.quick, code)
+        for run in sorted(compared, key=lambda run: run.name != "plain")
+        for code in dict.fromkeys((METHODS[run.name].code, "mean"))
+    ]
 
 
 def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, precision: str = "fp32") -> list[Run]:

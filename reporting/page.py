@@ -96,6 +96,11 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
             Text("ODIN on other outside sets, and with the mean in the place of the sampled code."),
             tables.detection(found),
         ]))
+    if found["robustness"]:
+        result.append(Section("Robustness in the worst case over many attacks", [
+            Text("Share of the attacked test images that survive every attack (worst case), or the one that is named."),
+            tables.robustness(found),
+        ]))
     drawn = list(figures)
     if not figures:
         drawn.append(Text("No run is finished, so there is nothing to draw."))

@@ -23,14 +23,14 @@ from reporting.tables import duration
 SCRIPTS = Path(__file__).resolve().parents[1]
 
 
-def state(folder: RunFolder) -> str:
+def state(run: Run) -> str:
     """finished, running (a process holds it), begun or absent."""
-    with suppress(OSError), open(folder.path / ".lock", "r+b") as file:
+    with suppress(OSError), open(run.folder.path / ".lock", "r+b") as file:
         if not try_lock(file):
             return "running"
-    if folder.evaluation.exists():
+    if run.finished():
         return "finished"
-    return "begun" if folder.exists() else "absent"
+    return "begun" if run.folder.exists() else "absent"
 
 
 def holder(folder: RunFolder) -> str:
@@ -61,6 +61,12 @@ class Ends:
     elsewhere: list[Run] = field(default_factory=list)  # in the hands of another process
     foreign: list[tuple[Run, str]] = field(default_factory=list)  # a run with such other flags is in its place
     interrupted: bool = False
+
+    def __add__(self, others: "Ends") -> "Ends":
+        return Ends(
+            self.finished + others.finished, self.failed + others.failed, self.elsewhere + others.elsewhere,
+            self.foreign + others.foreign, self.interrupted or others.interrupted,
+        )
 
 
 def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest) -> Ends:
@@ -96,7 +102,7 @@ class _AtWork:
 
     def start(self, run: Run) -> None:
         """Start a run or go on with it, unless it is finished, held by another process or not what it should be."""
-        now = state(run.folder)
+        now = state(run)
         if now == "running":
             self.ends.elsewhere.append(run)
             self.view.say(f"{run}: another process is at it")
@@ -132,7 +138,7 @@ class _AtWork:
         for process in [process for process in self.processes if process.poll() is not None]:
             run, began = self.processes.pop(process)
             took, status = duration(time.monotonic() - began), process.returncode
-            if status == 0 and run.folder.evaluation.exists():
+            if status == 0 and run.finished():
                 self.ends.finished.append(run)
                 self.view.say(f"{run}: finished after {took}")
             elif self._stopped is None or status not in (128 + self._stopped, -self._stopped):

@@ -46,6 +46,7 @@ OVERVIEW = [METRICS[key] for key in (
 )]  # of the disentangling runs, in docs/results.md
 SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
            "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
+WORST_CASE = "worst case"
 ABSENT = "not run"
 
 
@@ -91,6 +92,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "label": label,
         "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
         "detection": _detection(of(runs, "quant", PAPER_DATA)),
+        "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
         "sweeps": {
@@ -130,7 +132,7 @@ def _detection(runs: Sequence[FinishedRun]) -> dict:
     found: dict[str, dict] = {}
     for model, method in METHODS.items():
         for code in CODES:
-            file = "last" if code == method.code else f"last-{code}-code"
+            file = method.evaluated(code)
             for outside in OUTSIDE:
                 key = f"ood/{outside}/fpr_at_95_tpr"
                 values = {
@@ -139,6 +141,29 @@ def _detection(runs: Sequence[FinishedRun]) -> dict:
                 }
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
+    return found
+
+
+def _robustness(runs: Sequence[FinishedRun]) -> dict:
+    """method -> code -> "worst case" or an attack -> epsilon -> figure, where evaluate.py has measured it."""
+    found: dict[str, dict] = {}
+    for model, method in METHODS.items():
+        for code in CODES:
+            file = method.evaluated(code)
+            measured = {
+                run.seed: run.others[file] for run in runs
+                if run.name == model and "robustness/n_images" in run.others.get(file, {})
+            }
+            for key, values in _by_key(measured).items():
+                match key.split("/"):
+                    case ["robustness", "worst_case", epsilon]:
+                        attack = WORST_CASE
+                    case ["robustness", "by_attack", attack, epsilon]:
+                        attack = attack.replace("_", " ")
+                    case _:
+                        continue
+                figures = found.setdefault(model, {}).setdefault(code, {}).setdefault(attack, {})
+                figures[epsilon] = over_seeds(values, scale=100)
     return found
 
 
@@ -245,6 +270,20 @@ def detection(tables: dict) -> Table:
         figures = [found.get(outside, {}).get(code) for outside in OUTSIDE for code in CODES]
         rows.append([METHODS[model].title, *(cell(figure, digits=1) for figure in figures)])
     return Table(["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows)
+
+
+def robustness(tables: dict) -> Table:
+    """Robust accuracy of all images: the worst case over all attacks, then each attack alone."""
+    columns = {
+        f"{METHODS[model].title}, {code}": attacks
+        for model, by_code in tables["robustness"].items() for code, attacks in by_code.items()
+    }
+    rows = [
+        [f"{attack}, ε = {epsilon}", *(cell(each.get(attack, {}).get(epsilon), digits=1) for each in columns.values())]
+        for attack in dict.fromkeys((WORST_CASE, *(attack for attacks in columns.values() for attack in attacks)))
+        for epsilon in EPSILONS
+    ]
+    return Table(["robust accuracy, %", *columns], rows)
 
 
 def on_the_way(tables: dict) -> Table:

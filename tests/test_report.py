@@ -112,6 +112,20 @@ def built(tmp_path_factory) -> Path:
     return root
 
 
+def test_robustness_stands_by_method_code_and_attack(tmp_path):
+    for seed, worst in ((1, 0.5), (2, 0.7), (0, None)):  # of seed 0 it was not measured
+        where = f"quant/mnist/vib/seed{seed}"
+        folder = Path(shutil.copytree(RESULTS / where, tmp_path / where))
+        if worst is not None:
+            found = {"n_images": 10, "worst_case": {"0.1": worst}, "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}}}
+            (folder / "evaluation-last-mean-code.json").write_text(json.dumps({"robustness": found}))
+    header, rows = tables.robustness(tables.build(read_runs(tmp_path), None, ["mnist"]))
+    assert header == ["robust accuracy, %", "VIB, mean"]
+    assert [row for row in rows if row[1] != tables.ABSENT] == [
+        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["apgd dlr, ε = 0.1", "70.0 ± 14.1"]
+    ]
+
+
 def test_the_readme_and_the_pages_beside_it_get_the_tables_between_their_marks(built):
     header, rows = tables.comparison(json.loads((built / "results/tables.json").read_text()), "mnist", absent_too=False)
     short = [row for row in rows if row[0] in tables.SUMMARY]

@@ -9,11 +9,14 @@ import signal
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import assert_refused, execute
 
+import evaluate
+from custom_pkg import options as opt
 from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.options import from_dict
 from experiments.catalogue import METHODS
@@ -55,6 +58,30 @@ def test_the_code_that_the_tables_look_at_is_the_one_that_the_model_is_evaluated
     options = from_dict(importlib.import_module(METHODS[name].script).Options, run.options())
     model, _ = EXPERIMENTS[METHODS[name].script].build({"image_shape": [1, 2, 2], "n_classes": 2}, options)
     assert model.code == METHODS[name].code
+
+
+def test_attacks_are_measured_once_on_every_run_of_the_comparison_and_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = grid.published_grid(("vib", "disenib", "plain", "disentangling-mnist"), (1,), "mnist", "bf16")
+    runs = [replace(run, extra=(*run.extra, "--device=cpu")) for run in runs]
+    checkpoint = runs[[run.name for run in runs].index("plain")].folder.last_checkpoint
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    plain, vib, vib_mean, disenib = grid.attacked(runs)
+    evaluation = "python evaluate.py --desc=quant/mnist/{} --rand_seed=1 --metrics=robustness --code={}"
+    source = f"--transfer_from={checkpoint}"
+    assert commands([plain, vib, vib_mean, disenib]) == [
+        f"{evaluation.format('plain', 'mean')} --device=cpu",
+        *(f"{evaluation.format(*which)} {source} --device=cpu"
+          for which in (("vib", "sample"), ("vib", "mean"), ("disenib", "mean"))),
+    ]
+    for words in ([*vib.command()[2:]], [*disenib.command()[2:]]):
+        assert opt.parse(evaluate.Options, words).metrics == ("robustness",)
+    vib.folder.path.mkdir(parents=True)
+    (vib.folder.path / "evaluation-last.json").write_text('{"robustness": {}}')
+    (vib.folder.path / "evaluation-last-mean-code.json").write_text('{"ood": {}}')
+    assert vib.finished() and not vib_mean.finished() and not disenib.finished()
+    assert (runner.state(vib), runner.state(disenib)) == ("finished", "absent")
 
 
 def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():
@@ -199,9 +226,9 @@ def test_a_run_that_another_process_holds_is_left_alone(runs):
     folder.path.mkdir(parents=True)
     with open(folder.path / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert runner.state(folder) == "running"
+        assert runner.state(runs[3]) == "running"
         assert run_all(runs[3:]).elsewhere == [runs[3]]
-    assert runner.state(folder) == "absent"
+    assert runner.state(runs[3]) == "absent"
 
 
 def test_what_another_process_holds_is_not_finished_and_so_is_the_command(tmp_path):
@@ -232,7 +259,7 @@ def test_ctrl_c_waits_until_the_runs_have_saved(runs):
     thread.join()
     assert ends.interrupted and not ends.finished and not ends.failed
     assert all(path.with_name("saved").exists() for path in ready)
-    assert runner.state(runs[3].folder) == "absent"  # nothing new was started
+    assert runner.state(runs[3]) == "absent"  # nothing new was started
 
 
 def test_a_run_with_other_flags_in_the_place_of_a_published_one_is_named_and_left_alone(runs):
@@ -274,7 +301,7 @@ def test_no_run_is_left_alone_when_something_goes_wrong_beside_it(runs, monkeypa
     monkeypatch.setattr(runner.View, "show", broken)
     with pytest.raises(RuntimeError, match="a defect"):
         run_all(runs[:1])
-    assert runner.state(runs[0].folder) == "begun"  # nobody holds it any more
+    assert runner.state(runs[0]) == "begun"  # nobody holds it any more
 
 
 def test_runs_go_on_when_nobody_reads_what_is_printed(runs, monkeypatch):

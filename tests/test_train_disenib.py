@@ -6,22 +6,14 @@ import shutil
 import signal
 
 import pytest
-from conftest import assert_refused, execute, points, results, run_of, state_of, terminated_at
+from conftest import SMALL_DISENIB, assert_refused, execute, points, results, run_of, state_of, terminated_at
+from conftest import train_disenib as train
 
 import train_disenib
 from custom_pkg import options as opt
 from experiments import disenib_loop
 from modellib import disenib
 from modellib.evaluations import protocol
-
-SMALL = (  # on scikit-learn's digits
-    "--dataset=digits --desc=d --enc_hidden_dims=[16] --rec_hidden_dims=[16] --steps=8 --est_thr=3 --n_times_main=3 "
-    "--freq_step_log=2 --freq_step_chkpt=3 --freq_step_eval_quant=4"
-).split()
-
-
-def train(cwd, *flags):
-    return execute(cwd, "train_disenib.py", *SMALL, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def finished(tmp_path_factory):
 
 def test_the_command_of_the_paper_runs_to_its_end_and_leaves_what_is_promised(tmp_path):
     words = shlex.split("python train_disenib.py --dataset=mnist --desc=quant/mnist/disenib")
-    outcome = execute(tmp_path, words[1], *words[2:], *SMALL, "--desc=quant/mnist/disenib")
+    outcome = execute(tmp_path, words[1], *words[2:], *SMALL_DISENIB, "--desc=quant/mnist/disenib")
     assert outcome.status == 0, outcome
     run = run_of(tmp_path, "quant/mnist/disenib")
     for name in ("evaluation-step4.json", "evaluation.json"):

@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from conftest import SMALL_DISENIB, assert_refused, execute, points, results, run_of, state_of, terminated_at
+from conftest import SMALL_DISENIB, execute, points, results, run_of, state_of, terminated_at
 from conftest import train_disenib as train
 
 import train_disenib
@@ -166,12 +166,3 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished):
     path = run_of(finished, "d").path
     again, first = (results(path / f"{name}.json") for name in ("evaluation-last", "evaluation"))
     assert again == first
-
-
-@pytest.mark.parametrize("flag", [
-    "--est_thr=-1", "--emb_radius=0", "--n_samples=0", "--precision=fp16", "--style_std=0", "--lambda_rec=nan",
-    "--steps=0", "--hfunc=pow",
-])
-def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(tmp_path, flag):
-    assert_refused(train(tmp_path, flag), flag.split("=")[0])
-    assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from custom_pkg import options as opt
+from custom_pkg.compute import pick_device
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
 from custom_pkg.options import device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
@@ -88,6 +89,7 @@ def main() -> None:
     if options.report:
         show_report(options)
         return
+    pick_device(options.device)  # refuses one that is not there, before every run does
     with StopRequest() as stop:
         ends = run_all(runs_of(options), jobs=options.jobs, stop=stop)
         if "robustness" in options.stages and not ends.interrupted:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -99,6 +100,16 @@ def read_json(path: Path) -> dict:
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__})") from None
     return content
+
+
+def write_through(file: FileIO, content: bytes) -> None:
+    """Write all of it, unbuffered; a nearly full disk takes a part first. Raises OSError with the file's name."""
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left):]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file.name)) from None
 
 
 def make_folder(path: Path) -> None:

@@ -4,7 +4,6 @@ The scalar files only grow. A checkpoint remembers how long each one was (`lengt
 them back to that (`cut`), so that what was logged after the checkpoint is neither doubled nor missing.
 """
 
-import io
 import json
 import os
 import socket
@@ -23,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from custom_pkg.errors import RunFailed
-from custom_pkg.files import sync
+from custom_pkg.files import sync, write_through
 from custom_pkg.run_folder import RunFolder
 
 
@@ -38,19 +37,19 @@ class RunLog:
         session = len(_scalar_files(folder))  # keeps two sessions that start in the same second from sharing a file
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{session}"
         self._events = open(folder.tensorboard / name, "ab", buffering=0)
-        _write(self._events, _record(Event(wall_time=time.time(), file_version="brain.Event:2")))
+        write_through(self._events, _record(Event(wall_time=time.time(), file_version="brain.Event:2")))
 
     def say(self, line: str) -> None:
         """Print a line and keep it, with the time, in train.log."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         with open(self._folder.log, "ab", buffering=0) as log:
-            _write(log, "".join(f"{stamp} {part}\n" for part in line.split("\n")).encode())
+            write_through(log, "".join(f"{stamp} {part}\n" for part in line.split("\n")).encode())
         tqdm.write(line, file=sys.stdout)  # keeps clear of progress bars
         sys.stdout.flush()
 
     def scalars(self, values: dict[str, float], *, epoch: int, step: int) -> None:
         """Log values under names like `train/loss_dec`, at this step, to metrics.jsonl and TensorBoard."""
-        _write(self._metrics, (json.dumps({"epoch": epoch, "step": step, **values}) + "\n").encode())
+        write_through(self._metrics, (json.dumps({"epoch": epoch, "step": step, **values}) + "\n").encode())
         self._add(step, *(scalar(name, value) for name, value in values.items()))
 
     def text(self, name: str, content: str) -> None:
@@ -64,7 +63,7 @@ class RunLog:
     def _add(self, step: int, *summaries: Summary) -> None:
         now = time.time()
         events = (Event(wall_time=now, step=step, summary=summary) for summary in summaries)
-        _write(self._events, b"".join(map(_record, events)))
+        write_through(self._events, b"".join(map(_record, events)))
 
     def lengths(self) -> dict[str, int]:
         """Flush everything to disk; the length in bytes of each scalar file."""
@@ -153,16 +152,6 @@ def _record(event: Event) -> bytes:
 
 def _checksum(content: bytes) -> bytes:
     return struct.pack("<I", masked_crc32c(content))
-
-
-def _write(file: io.FileIO, content: bytes) -> None:
-    """Write all of it; a nearly full disk takes a part first. Raises OSError with the file's name."""
-    left = memoryview(content)
-    try:
-        while left:
-            left = left[file.write(left):]
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file.name)) from None
 
 
 def _scalar_files(folder: RunFolder) -> list[Path]:

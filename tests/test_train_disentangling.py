@@ -262,17 +262,6 @@ def test_the_defaults_are_the_published_settings(script, changes):
     assert published.items() <= opt.to_dict(opt.parse(script.Options, ["--desc=d"])).items()
 
 
-@pytest.mark.parametrize("name, flag", [
-    ("mnist", "--data_source=files"), ("mnist", "--holdout=0.1"), ("mnist", "--disc_limit_acc=2"),
-    ("mnist", "--lambda_disc=-1"), ("shapes", "--holdout=0.7"), ("shapes", "--holdout=-0.1"),
-    ("shapes", "--data_source=web"), ("sprites", "--disc_thr=5"), ("sprites", "--freq_step_eval=0"),
-    ("sprites", "--batch_size=5000"), ("shapes", "--dataset=mnist"),
-])
-def test_wrong_use_is_refused_in_one_line_and_leaves_no_trace(tmp_path, name, flag):
-    assert_refused(train(tmp_path, name, flag), flag.split("=")[0])
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_metrics_that_a_run_has_not_are_refused(finished):
     outcome = execute(finished("mnist"), "evaluate.py", "--desc=disentangling/mnist/disenib", "--metrics=attack")
     assert_refused(outcome, "--metrics=attack", "swaps")

@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import conftest
-import test_dataloader_idx
-import test_train_disenib
 
 import dataloader.digits
 import modellib.evaluations.style  # noqa: F401  once, before the processes part
 
 ON_DISK = [("os", "replace"), ("os", "fsync"), ("os", "link")]
-TORN = [("custom_pkg.files", "open"), ("custom_pkg.run_log", "_write")]  # half of a file, of a log's line
+TORN = [("custom_pkg.files", "open"), ("custom_pkg.run_log", "write_through")]  # half of a file, of a log's line
 MEASURED = [("modellib.evaluations.protocol", "fgsm"), ("modellib.evaluations.protocol", "accuracy")]
 
 
@@ -42,7 +40,7 @@ class Kind(NamedTuple):
 
 
 def disenib(cwd: Path, *flags: str) -> conftest.Outcome:
-    return conftest.execute(cwd, "train_disenib.py", *test_train_disenib.SMALL, "--steps=6", *flags)
+    return conftest.train_disenib(cwd, "--steps=6", *flags)
 
 
 def lagrangian(cwd: Path, *flags: str) -> conftest.Outcome:
@@ -54,7 +52,7 @@ def evaluate(cwd: Path, *flags: str) -> conftest.Outcome:
 
 
 def prepare_data(cwd: Path) -> conftest.Outcome:
-    test_dataloader_idx.tiny(good=test_dataloader_idx.good).load(cwd, lambda line: None)
+    conftest.tiny(good=conftest.good).load(cwd, lambda line: None)
     return conftest.Outcome(0, "", "")
 
 
@@ -119,7 +117,7 @@ def watch(spots: list, at_call: Callable[[tuple[str, str]], bool], act: Callable
         def watched(*arguments, spot=spot, original=original, **keywords):
             if not at_call(spot):
                 return original(*arguments, **keywords)
-            if spot[1] == "_write":
+            if spot[1] == "write_through":
                 original(arguments[0], arguments[1][: len(arguments[1]) // 2])
             elif spot[1] == "open":
                 return TornFile(original(*arguments, **keywords), act)

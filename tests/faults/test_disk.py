@@ -27,7 +27,7 @@ from experiments import quantitative
 
 FAILURES = {  # what fails, and with what: at each of its calls in turn
     "no space in a file": (files, "open", errno.ENOSPC),
-    "no space in a log": (run_log, "_write", errno.ENOSPC),
+    "no space in a log": (run_log, "write_through", errno.ENOSPC),
     "a read-only file system": (files, "open", errno.EROFS),
     "fsync": (os, "fsync", errno.EIO),
     "rename": (os, "replace", errno.EIO),
@@ -163,44 +163,48 @@ def unevaluated(source, place):
     return cwd
 
 
-def damages(content: bytes, other: bytes):
-    """Name -> the bytes of a damaged last.pt; None where it is gone."""
-    for number in range(30):
-        yield f"cut at {number}/30", content[: len(content) * number // 30]
-    for place in range(400, len(content), len(content) // 10):
-        yield f"flipped at {place}", content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
-    yield "a block of zeros", content[:8192] + bytes(4096) + content[12288:]
-    yield "a text", b"not a checkpoint"
-    yield "another run's", other
-    yield "gone", None
+DAMAGES = {  # what becomes of last.pt, from its bytes and those of another run's; None where it is gone
+    **{f"cut at {n}/30": lambda good, _, n=n: good[: len(good) * n // 30] for n in range(30)},
+    **{f"a bit flipped after {n}/10": lambda good, _, n=n: flipped(good, 400 + (len(good) - 400) * n // 10)
+       for n in range(10)},
+    "a block of zeros": lambda good, _: good[:8192] + bytes(4096) + good[12288:],
+    "a text": lambda *_: b"not a checkpoint", "another run's": lambda _, other: other, "gone": lambda *_: None,
+}
 
 
-def test_a_damaged_last_checkpoint_is_said_and_put_aside_and_the_one_before_takes_its_place(tmp_path, unbroken):
-    source = unevaluated(unbroken, tmp_path / "source")
-    assert train(source, "--epochs=2", "--rand_seed=1").status == 0
-    other = (run_of(source).path.with_name("seed1") / "checkpoints" / "last.pt").read_bytes()
-    good = run_of(source).last.read_bytes()
-    whole = state_of(run_of(source).last)
-    for number, (name, content) in enumerate(damages(good, other)):
-        cwd = shutil.copytree(source, tmp_path / str(number))
-        last = run_of(cwd).last
-        last.unlink()  # it may share its bytes with best.pt
-        if content is not None:
-            last.write_bytes(content)
-        outcome = train(cwd, "--epochs=2", "--resume")
-        assert outcome.status == 0, (name, outcome.err)
-        if "going on from" in outcome.out:
-            line = outcome.out.splitlines()[0]
-            assert "last.pt" in line and "previous.pt, of step 13," in line, name
-            assert "from step 13 on" in outcome.out
-            aside = last.with_name("last-damaged.pt")
-            assert (aside.read_bytes() if aside.exists() else None) == content, name
-        else:  # the bit stands where nothing is read
-            assert name.startswith("flipped") and "from step 26 on" in outcome.out, name
-        assert state_of(last) == whole
-        assert_went_on_to_the_same_end(cwd, unbroken)
-        shutil.rmtree(cwd)
-    assert number + 1 == 30 + 10 + 4
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory, unbroken):
+    """The undisturbed run without its evaluation, and beside it one of another seed."""
+    cwd = unevaluated(unbroken, tmp_path_factory.mktemp("two") / "runs")
+    assert train(cwd, "--epochs=2", "--rand_seed=1").status == 0
+    return cwd
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_last_checkpoint_is_said_and_put_aside_and_the_one_before_takes_its_place(
+    tmp_path, two_runs, unbroken, damage
+):
+    cwd = shutil.copytree(two_runs, tmp_path / "run")
+    last = run_of(cwd).last
+    other = (run_of(cwd).path.with_name("seed1") / "checkpoints" / "last.pt").read_bytes()
+    content = DAMAGES[damage](last.read_bytes(), other)
+    last.unlink()  # it may share its bytes with best.pt
+    if content is not None:
+        last.write_bytes(content)
+    outcome = train(cwd, "--epochs=2", "--resume")
+    assert outcome.status == 0, outcome.err
+    if "going on from" in outcome.out:
+        line = outcome.out.splitlines()[0]
+        assert "last.pt" in line and "previous.pt, of step 13," in line and "from step 13 on" in outcome.out
+        aside = last.with_name("last-damaged.pt")
+        assert (aside.read_bytes() if aside.exists() else None) == content
+    else:  # the bit stands where nothing is read
+        assert "flipped" in damage and "from step 26 on" in outcome.out
+    assert_went_on_to_the_same_end(cwd, unbroken)
 
 
 def test_evaluating_a_damaged_checkpoint_is_refused_with_the_one_before_it(tmp_path, unbroken):

@@ -5,8 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same_end, execute, run_of, state_of, terminated_at, train
-from test_train_disenib import SMALL
+from conftest import assert_same_end, execute, run_of, state_of, terminated_at, train, train_disenib
 from torch import nn
 
 from modellib import disenib, ib_lagrangian
@@ -107,12 +106,12 @@ def test_disenib_too(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         another_process()
         with terminated_at(20, disenib, "main_update"):
-            assert execute(tmp_path / name, "train_disenib.py", *SMALL).status == 128 + 15
+            assert train_disenib(tmp_path / name).status == 128 + 15
         another_process()
-        assert execute(tmp_path / name, "train_disenib.py", *SMALL, "--resume").status == 0
+        assert train_disenib(tmp_path / name, "--resume").status == 0
         states.append(state_of(run_of(tmp_path / name, "d").last))
     another_process()
-    assert execute(tmp_path, "train_disenib.py", *SMALL).status == 0
+    assert train_disenib(tmp_path).status == 0
     assert states[0] == states[1] == state_of(run_of(tmp_path, "d").last)
 
 

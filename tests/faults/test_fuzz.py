@@ -253,7 +253,7 @@ def test_png(folder, content):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sprites, "SHEET_SIZE", (6, 8))
         try:
-            sheet = sprites._read(path)
+            sheet = sprites.read_sheet(path)
         except DatasetError as error:
             one_line(error)
         else:

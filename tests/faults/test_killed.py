@@ -9,8 +9,7 @@ from pathlib import Path
 
 import killing
 import pytest
-import test_dataloader_idx
-from conftest import contents, points, run_of, state_of, subprocess_environment
+from conftest import assert_intact, contents, points, run_of, state_of, subprocess_environment
 
 PLANNED = Counter({name: kind.at_calls + kind.at_times for name, kind in killing.KINDS.items()})
 STOPPED = ("train_lagrangian", "train_disenib")
@@ -32,7 +31,7 @@ def assert_survived(case: dict) -> None:
     cwd = Path(case["cwd"])
     unbroken = cwd.parent / "unbroken"
     if case["kind"] == "data":
-        test_dataloader_idx.assert_intact(cwd / "Tiny" / "raw")
+        assert_intact(cwd / "Tiny" / "raw")
         return
     desc = "d" if case["kind"] == "train_disenib" else "a/b"
     run, wanted = run_of(cwd, desc), run_of(unbroken, desc)

@@ -3,16 +3,11 @@
 import math
 
 import pytest
-import test_train_disenib
 import torch
-from conftest import execute, run_of, train
+from conftest import run_of, train, train_disenib
 
 from custom_pkg import checkpoints
 from dataloader import DatasetError, ImageDataset, Split
-
-
-def train_disenib(cwd, *flags):
-    return execute(cwd, "train_disenib.py", *test_train_disenib.SMALL, *flags)
 
 
 def poisoned_step(monkeypatch, at: int, value: float) -> None:

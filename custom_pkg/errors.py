@@ -13,9 +13,13 @@ from custom_pkg.terminal import no_print_may_fail
 class UserError(Exception):
     """Wrong use, or a wrong file. The message says what, where, and how to mend it."""
 
+    status = 2
+
 
 class RunFailed(Exception):
     """The run itself cannot go on (a loss that is not finite, a full disk). The message names what is safe."""
+
+    status = 1
 
 
 class DiskFailed(RunFailed):
@@ -23,11 +27,11 @@ class DiskFailed(RunFailed):
 
 
 class Interrupted(Exception):
-    """The user or the system asked the run to end; its work is saved. `signum` is the signal."""
+    """The user or the system asked the run to end, by a signal; its work is saved."""
 
     def __init__(self, message: str, signum: int):
         super().__init__(message)
-        self.signum = signum
+        self.status = 128 + signum
 
 
 class StopRequest:
@@ -66,12 +70,8 @@ def run_script(main: Callable[[], None]) -> None:
     no_print_may_fail()
     try:
         main()
-    except UserError as error:
-        sys.exit(fail(str(error), 2))
-    except RunFailed as error:
-        sys.exit(fail(str(error), 1))
-    except Interrupted as error:
-        sys.exit(fail(str(error), 128 + error.signum))
+    except (UserError, RunFailed, Interrupted) as error:
+        sys.exit(fail(str(error), error.status))
     except KeyboardInterrupt:
         sys.exit(fail("interrupted", 130))
     except OSError as error:  # a full disk, a folder that became read-only

@@ -20,12 +20,17 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from custom_pkg.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
 FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
-Check = Callable[[typing.Any], str | None]  # the complaint about a value, or None
+Check = Callable[[Any], str | None]  # the complaint about a value, or None
+T = TypeVar("T", bound="DataclassInstance")
 RENAMED = {  # flags of the paper's own code, and one that no Python name can have -> options that mean the same
     "with": "stages",
     "eval_odin_temper": "eval_odin_temperature", "eval_odin_noise_mag": "eval_odin_epsilon",
@@ -43,10 +48,10 @@ HINTS = {"--lr": "--learning_rate", "--seed": "--rand_seed", "--gpu": "--device"
 
 
 def option(
-    default=MISSING, *, group: str, help: str, choices: Collection[str] | None = None, check: Check | None = None,
-    only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None, distinct: bool = False,
-    instead: dict[str, str] | None = None,
-):
+    default: Any = MISSING, *, group: str, help: str, choices: Collection[str] | None = None,
+    check: Check | None = None, only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None,
+    distinct: bool = False, instead: dict[str, str] | None = None,
+) -> Any:
     """A dataclass field that is an option of the command line. Without a default it must be given.
 
     choices: the values allowed (of each element, for a tuple). check: called with each element.
@@ -63,7 +68,7 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def with_default(cls, name: str, default):
+def with_default(cls, name: str, default: Any) -> Any:
     """The option `name` of another options class, with a default of its own."""
     return dataclasses.field(default=default, metadata=cls.__dataclass_fields__[name].metadata)
 
@@ -124,7 +129,7 @@ class RunOptions:
     overwrite: bool = option(False, group="run", help="delete the run of this name and seed, and start anew")
 
 
-def parse(cls, argv: Sequence[str] | None = None, *, description: str = ""):
+def parse(cls: type[T], argv: Sequence[str] | None = None, *, description: str | None = None) -> T:
     """Read the command line (`sys.argv[1:]` when argv is None) into a `cls`.
 
     Raises UserError on unknown, missing, ill-typed, impossible or inapplicable options. `--help` prints and exits.
@@ -168,7 +173,7 @@ def to_dict(options) -> dict:
     return _plain({name: value for name, value in asdict(options).items() if name not in ONCE})
 
 
-def from_dict(cls, saved: dict):
+def from_dict(cls: type[T], saved: dict) -> T:
     """The options that `to_dict` gave, as a `cls`; those that are newer than what was saved have their defaults.
 
     Raises UserError, as `parse` does, for options that `cls` does not have or that lack, and for impossible values.

@@ -6,6 +6,8 @@ import torch
 from dataloader.factors import Factors
 from dataloader.image_dataset import ImageDataset, Split
 
+DATA_SOURCES = ("auto", "files", "rendered")
+
 
 def split_by_style(
     name: str,

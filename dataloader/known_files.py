@@ -67,8 +67,9 @@ class KnownFiles:
             problems = self._unusable(folder)
             if not problems:
                 return f"files in {folder}"
-            for name in (name for name in problems if problems[name] == "damaged"):
-                report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and must be replaced")
+            for name, problem in problems.items():
+                if problem == "damaged":
+                    report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and must be replaced")
             with locked(folder, lambda: report(f"{self.name}: waiting for another process to fill {folder}")):
                 remove_unfinished(folder)
                 return self._fill(folder, report)
@@ -135,26 +136,19 @@ class KnownFiles:
         return _in_words(origins)
 
     def _ways(self, folder: Path, wanted: Iterable[str]) -> list[Way]:
-        by_hand = [name for name in wanted if (folder / f"{name}.gz").exists()]
-        if not by_hand:
-            return list(self.ways)
         # Only the .gz files that are there: that the others are not is no failure.
+        by_hand = [name for name in wanted if (folder / f"{name}.gz").exists()]
         unpack = Way(f".gz files in {folder}", lambda _, scratch: gz_files_in(folder, by_hand, scratch))
-        return [unpack, *self.ways]
+        return [unpack, *self.ways] if by_hand else [*self.ways]
 
     def _all_failed(self, folder: Path, lacking: dict[str, str], failures: Sequence[str]) -> str:
-        files = [f"  {name}  ({lacking[name]}; SHA-256 {self.sha256[name]})" for name in lacking]
-        tried = [f"  {number}. {failure}" for number, failure in enumerate(failures, start=1)]
-        return "\n".join(
-            [
-                f"{self.name}: every way to get the data failed.",
-                *tried,
-                *self._seen(folder),
-                f"To mend it by hand, put these files (as they are, or as .gz) into {folder}:",
-                *files,
-            ]
-        )
-
+        return "\n".join([
+            f"{self.name}: every way to get the data failed.",
+            *(f"  {number}. {failure}" for number, failure in enumerate(failures, start=1)),
+            *self._seen(folder),
+            f"To mend it by hand, put these files (as they are, or as .gz) into {folder}:",
+            *(f"  {name}  ({problem}; SHA-256 {self.sha256[name]})" for name, problem in lacking.items()),
+        ])
 
     def _seen(self, folder: Path) -> list[str]:
         if not self.root:

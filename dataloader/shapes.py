@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from custom_pkg.files import replace_file
-from dataloader.factored import split_by_style
+from dataloader.factored import DATA_SOURCES, split_by_style
 from dataloader.factors import Factors
 from dataloader.image_dataset import DatasetError, ImageDataset
 from dataloader.raw_files import UNFINISHED, locked, remove_unfinished, sha256_of
@@ -34,7 +34,6 @@ PICTURED = tuple(  # the published fixed pictures, as factor values
 )
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{ARCHIVE}"
-DATA_SOURCES = ("auto", "files", "rendered")
 
 
 class _Unavailable(DatasetError):

@@ -14,13 +14,11 @@ import numpy as np
 from PIL import Image
 
 from dataloader import sprites_rendered
-from dataloader.factored import split_by_style
+from dataloader.factored import DATA_SOURCES, split_by_style
 from dataloader.factors import Factors
 from dataloader.image_dataset import DatasetError, ImageDataset
 from dataloader.known_files import KnownFiles, Way
 from dataloader.ways import files_from
-
-DATA_SOURCES = ("auto", "files", "rendered")
 
 # The repository of the paper's authors.
 ADDRESS = "https://raw.githubusercontent.com/PanZiqiAI/disentangled-information-bottleneck/master/datasets/sprites/"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from custom_pkg.options import RunOptions, between, not_negative, option, positive, size, with_default
+from dataloader.factored import DATA_SOURCES
 from experiments.catalogue import DATA_SETS
 from modellib.evaluations.protocol import NOISES
 
@@ -98,7 +99,7 @@ class FactoredOptions(DisentanglingOptions):
     """Where images are made of known factors."""
 
     data_source: str = option(
-        "auto", group="data", choices=("auto", "files", "rendered"),
+        "auto", group="data", choices=DATA_SOURCES,
         help="files: the original images; rendered: drawn by this project; auto: files where they can be had",
     )
     holdout: float = option(

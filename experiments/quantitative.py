@@ -44,13 +44,10 @@ def load_outside(
     names: tuple[str, ...], data: dataloader.ImageDataset, data_root: Path, device: torch.device
 ) -> Outside:
     """The outside sets for detection: test images of another data set, as many as `data` has; None stands for noise."""
-    outside: Outside = {}
-    for name in names:
-        if name in NOISES:
-            outside[name] = None
-            continue
-        outside[name] = dataloader.load(name, data_root).test.flat()[: len(data.test.labels)].to(device)
-    return outside
+    n = len(data.test.labels)
+    return {
+        name: None if name in NOISES else dataloader.load(name, data_root).test.flat()[:n].to(device) for name in names
+    }
 
 
 def lagrangian_model(data: dict, options: RunOptions) -> tuple[Model, tuple]:

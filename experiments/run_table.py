@@ -7,12 +7,6 @@ from experiments.option_groups import NOT_THE_EXPERIMENT
 from modellib.evaluations.protocol import SPLITS
 
 
-def published_for(script: str, options: RunOptions) -> dict | None:
-    """The paper's results for a run with these options, or None where it has none with these settings."""
-    published, departures = nearest_published(script, options)
-    return None if departures else published
-
-
 def nearest_published(script: str, options: RunOptions) -> tuple[dict | None, dict[str, tuple]]:
     """The paper's results for the model of these options, if it has any, and what stands otherwise in its settings.
 

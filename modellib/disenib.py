@@ -231,17 +231,10 @@ def main_update(
     images: Tensor,
     labels: Tensor,
     settings: Settings,
-    *,
-    moving: str | None,
-    discriminator: nn.Module | None = None,
-    autocast: Autocast,
-    generator: torch.Generator,
+    **keywords,
 ) -> MainTerms:
-    """One forward and one backward pass, one step of `optimizer`. As `main_objective`."""
-    loss, terms = main_objective(
-        networks, images, labels, settings,
-        moving=moving, discriminator=discriminator, autocast=autocast, generator=generator,
-    )
+    """One forward and one backward pass, one step of `optimizer`; all else as of `main_objective`."""
+    loss, terms = main_objective(networks, images, labels, settings, **keywords)
     optimizer.zero_grad()
     # Estimator and discriminator pass the gradient on and keep none.
     loss.backward(inputs=networks.main_parameters())

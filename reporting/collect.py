@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from custom_pkg.errors import UserError
-from custom_pkg.files import write_atomically
+from custom_pkg.files import read_json, write_atomically
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
 from experiments.catalogue import METHODS, PAPER_DATA, compared
@@ -180,11 +180,8 @@ def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str], list[FinishedRu
 
 def _read(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not isinstance(content, dict):
-            raise ValueError
-        return content
-    except ValueError:
+        return read_json(path) if path.exists() else {}
+    except UserError:
         raise _damaged(path) from None
 
 

@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.colors import LogNorm  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
 from custom_pkg.terminal import flatten  # noqa: E402
@@ -168,14 +169,18 @@ def information_plane(runs: Sequence[FinishedRun], data: str):
         for model, method in METHODS.items() if model in models or model in papers
     ]
     if papers:
-        hollow = {"color": "0.3", "markerfacecolor": "none"}
-        handles.append(Line2D([], [], ls="", marker="o", ms=8, label="hollow: paper", **hollow))
+        handles.append(Line2D([], [], ls="", marker="o", ms=8, color="0.3", mfc="none", label="hollow: paper"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 
 
 def _models(runs: Sequence[FinishedRun]) -> list[str]:
     return list(dict.fromkeys(run.name for run in runs))
+
+
+def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str | None:
+    """In a legend, of the first run of each model alone."""
+    return METHODS[run.name].title if run is next(other for other in runs if other.name == run.name) else None
 
 
 def robustness(runs: Sequence[FinishedRun], data: str):
@@ -216,9 +221,8 @@ def detection(runs: Sequence[FinishedRun]):
     axes = left.subplots()
     for run in runs:
         fpr, tpr = zip(*run.curves["gauss"]["roc"], strict=True)
-        first = run is next(r for r in runs if r.name == run.name)
         axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=METHODS[run.name].colour, lw=1.4, alpha=0.85,
-                  label=METHODS[run.name].title if first else None)
+                  label=_label(run, runs))
     axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
     axes.axhline(95, color="0.6", lw=0.8)
     axes.annotate("95 %", (80, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
@@ -252,10 +256,9 @@ def training_lagrangian(runs: Sequence[FinishedRun]):
              ("train/loss_kl", 1, "KL term, nats"))
     for axes, (key, scale, name) in zip(panels, shown, strict=True):
         for run in runs:
-            first = run is next(r for r in runs if r.name == run.name)
-            axes.plot([line["epoch"] for line in run.metrics if key in line],
+                axes.plot([line["epoch"] for line in run.metrics if key in line],
                       [scale * line[key] for line in run.metrics if key in line], lw=1.1, alpha=0.85,
-                      color=METHODS[run.name].colour, label=METHODS[run.name].title if first else None)
+                      color=METHODS[run.name].colour, label=_label(run, runs))
         axes.set(xlabel="epoch", ylabel=name)
     panels[0].set_ylim(bottom=_floor(runs))
     panels[1].set_yscale("log")
@@ -304,7 +307,7 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
     for run in runs:
         by_lambda.setdefault(run.lambda_kl, []).append(run)
     values = sorted(by_lambda)
-    norm = matplotlib.colors.LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
+    norm = LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
     own = METHODS[PROPOSED].colour
     for axes, split in zip(panels, SPLITS, strict=True):
         at_lambda = [[point(run, split) for run in by_lambda[value]] for value in values]

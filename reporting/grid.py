@@ -64,10 +64,9 @@ class Run:
 
     def differences(self, saved: dict, free: Sequence[str]) -> list[str]:
         """What stands otherwise in the options of a run on disk, as flags; those in `free` may."""
-        free = {*free, *FREE_AT_RESUME, "rand_seed"}
         return [
             f"--{name}={saved[name]}" for name, value in self.options().items()
-            if name in saved and name not in free and saved[name] != value
+            if name in saved and name not in (*free, *FREE_AT_RESUME, "rand_seed") and saved[name] != value
         ]
 
     def __str__(self) -> str:

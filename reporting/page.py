@@ -54,10 +54,13 @@ class Beside:
     kind: str = "beside"
 
 
+Part = Text | Table | Figure | Beside
+
+
 @dataclass(frozen=True)
 class Section:
     title: str
-    parts: list[Text | Table | Figure | Beside]
+    parts: Sequence[Part]
 
 
 def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun], folder: Path) -> str:
@@ -101,13 +104,13 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
             Text("Share of the attacked test images that survive every attack (worst case), or the one that is named."),
             tables.robustness(found),
         ]))
-    drawn = list(figures)
+    drawn: list[Part] = [*figures]
     if not figures:
         drawn.append(Text("No run is finished, so there is nothing to draw."))
     elif not any(run.curves for run in runs):
         drawn.append(Text("ROC and scores of ODIN are not drawn: no run has kept its curves."))
     result.append(Section("Figures", drawn))
-    swaps = [Text(NO_NUMBERS)]
+    swaps: list[Part] = [Text(NO_NUMBERS)]
     if found["label"]:
         swaps.append(Text("After so few steps the swaps show nothing yet: these pictures show that all runs."))
     for data in with_disentangling():
@@ -126,7 +129,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
     return result
 
 
-def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Text | Figure | Beside]:
+def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Part]:
     """The pictures of the disentangling runs on one data set: of every seed, the page would be many megabytes."""
     if not runs:
         return []
@@ -135,7 +138,7 @@ def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Text | Figu
     images = first.config["data"]["source"]
     images += data.art if "rendered" not in images else ""
     beside = {"fixed.png", "training.gif"} if "held-out.png" in first.pictures else {"training.gif"}
-    parts = [
+    parts: list[Part] = [
         Beside(f"{title}: {what}", first.pictures[name], images) if name in beside
         else Figure(title, first.pictures[name], f"{what}. Images: {images}.")
         for name, what in PICTURES.items() if name in first.pictures

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from custom_pkg.errors import StopRequest
+from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.files import make_folder, try_lock
 from custom_pkg.run_folder import STORAGE, RunFolder
 from experiments.option_groups import NOT_THE_EXPERIMENT
@@ -150,8 +150,8 @@ class _AtWork:
 def others_in_place(run: Run, now: str) -> list[str]:
     """The flags that tell a run on disk, finished or begun, from the wanted one; what resuming refuses counts too."""
     try:
-        saved = json.loads(run.folder.config.read_text(encoding="utf-8"))["options"]
-    except (OSError, ValueError, KeyError, TypeError):
+        saved = run.folder.saved_options()
+    except UserError:
         return []  # the script itself will say what is wrong
     return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" else ())
 
@@ -165,8 +165,8 @@ def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.
         script = os.path.relpath(SCRIPTS / command[1])
         return subprocess.Popen(
             [sys.executable, script, *command[2:]], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            **({"process_group": 0} if hasattr(os, "setpgid") else {}),
-            env={**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
+            process_group=0 if hasattr(os, "setpgid") else None,
+            env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         )
 
 
@@ -186,8 +186,8 @@ def position(folder: RunFolder) -> str:
         with open(folder.metrics, "rb") as file:
             file.seek(max(0, folder.metrics.stat().st_size - 8192))
             last = json.loads(file.read().splitlines()[-1])
-            options = json.loads(folder.config.read_text(encoding="utf-8"))["options"]
-    except (OSError, ValueError, IndexError, KeyError):
+        options = folder.saved_options()
+    except (OSError, ValueError, IndexError, UserError):
         return "starting"
     if "steps" in options:
         return f"step {last['step']:,} of {options['steps']:,}"
@@ -227,7 +227,5 @@ class View:
 
 def _print(text: str, to, end: str = "\n") -> None:
     """As print; when nobody is reading any more, the runs go on without it."""
-    try:
+    with suppress(OSError):
         print(text, end=end, file=to, flush=True)
-    except OSError:
-        pass

@@ -43,11 +43,10 @@ def test_attacked_images_stay_in_the_range_of_images():
 
     def remembering(x):
         seen.append(x.detach().clone())
-        return F.pad(x, (0, 1))
+        return F.pad(1.5 - x.abs(), (0, 1))  # class 0, less so the nearer x is to the end of the range
 
-    images = torch.tensor([[-0.95], [1.0], [-1.0]])
-    attack(remembering, images, torch.tensor([1, 0, 1]), "negative_logit")
-    assert torch.cat(seen).abs().max() == 1
+    attack(remembering, torch.tensor([[-0.95], [0.95], [1.0]]), torch.tensor([0, 0, 0]), "negative_logit")
+    assert torch.equal(torch.cat(seen[2:]).flatten(), torch.tensor([-1.0, 1.0, 1.0] * 3))  # at each of three epsilons
 
 
 def test_a_gradient_of_zero_does_not_move_the_image():

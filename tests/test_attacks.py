@@ -1,3 +1,4 @@
+import itertools
 import math
 import sys
 from types import ModuleType
@@ -164,6 +165,61 @@ def test_images_out_of_range_are_refused(trained):
         attacked("fgsm_margin", target, images * 2, labels)
     with pytest.raises(ValueError, match="epsilon must be a number from 0 on, not -0.1"):
         attacked("fgsm_margin", target, images, labels, epsilon=-0.1)
+
+
+def auto_pgd(values, signs, start, epsilon, turns):
+    """Algorithm 1 of Croce and Hein 2020 on one pixel around 0, whose look k has the loss values[k], gradient signs[k].
+
+    Returns the pixel at every look, and of every turn: too few rises, the best as before, the step halved last time.
+    """
+    def clip(pixel):
+        return max(-epsilon, min(epsilon, pixel))
+
+    pixel = before = start
+    seen, reasons, step, halved = [start], [], 2 * epsilon, False
+    at = best = best_then = rises = turn = 0
+    for k in range(1, turns[-1] + 1):
+        new = clip(pixel + step * signs[at])
+        if k > 1:
+            new = clip(pixel + 0.75 * (new - pixel) + 0.25 * (pixel - before))
+        rises += values[k] > values[at]
+        before, pixel, at = pixel, new, k
+        seen.append(pixel)
+        best = k if values[k] > values[best] else best
+        if k in turns:
+            reasons.append((rises < 0.75 * (k - turn), best == best_then, halved))
+            halved = reasons[-1][0] or (best == best_then and not halved)
+            rises, turn, best_then = 0, k, best
+            if halved:
+                step, at, pixel = step / 2, best, seen[best]
+    return seen, reasons
+
+
+def test_apgd_looks_where_the_algorithm_of_the_paper_does_and_halves_its_step_only_when_that_does():
+    turns, n, seen = attacks.checkpoints(100), 300, []
+    values = torch.where(torch.rand(101, n, generator=seeded()) < 0.15, -3.0, 1.0).cumsum(0).double()  # rises, falls
+    signs = torch.randint(2, (101, n), generator=seeded(1)).double() * 2 - 1
+
+    def loss(logits, labels):
+        pixels = logits[0, :, 0]
+        seen.append(pixels.detach().clone())
+        k = len(seen) - 1
+        return (values[k] + signs[k] * (pixels - pixels.detach())).unsqueeze(0)
+
+    def decoder(code):
+        return F.pad(code, (0, 1), value=-9.0)  # never wrong: the other class stays below
+
+    record = attacks.Attack(lambda search: attacks.apgd(search, loss=loss, steps=100), "white", 101)
+    target = Target(lambda x: (x, torch.tensor(0.0)), decoder)
+    pixels, labels = torch.zeros(n, 1, dtype=torch.float64), torch.zeros(n, dtype=torch.long)
+    adversarial(record, target, pixels, labels, epsilon=0.4, generator=seeded(2))
+    turned = set()
+    for looks, value, sign in zip(torch.stack(seen).T.tolist(), values.T.tolist(), signs.T.tolist(), strict=True):
+        wanted, reasons = auto_pgd(value, sign, looks[0], 0.4, turns)
+        assert looks[: len(wanted)] == pytest.approx(wanted, abs=1e-12)
+        turned.update(reasons)
+    # The step is halved in all of them but where neither was, or only the second and right after a halving.
+    assert turned == set(itertools.product((False, True), repeat=3))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, execute
 
 from custom_pkg import options as opt
 from reporting import tables
@@ -92,6 +92,12 @@ def test_every_table_between_marks_is_what_the_report_makes():
         assert tables.with_tables(emptied, committed()) == text, page.name
     assert sorted(shown) == [("README.md", "summary"), *(
         ("results.md", name) for name in ("detection", "disentangling", "on-the-way", "results"))]
+
+
+def test_the_table_of_faults_is_what_the_tests_try(tmp_path):
+    printed = execute(tmp_path, "tests/faults/counts.py")
+    assert printed.status == 0 and printed.out.count("\n") > 10
+    assert f"<!-- python tests/faults/counts.py -->\n{printed.out}<!-- end -->" in text_of("docs/faults.md")
 
 
 def test_every_file_of_tests_has_its_line():

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from modellib import ib_lagrangian
 from modellib.gaussians import kl_to_standard_normal, pairwise_kl
 from modellib.networks import NIBEncoder, VIBEncoder, initialise_xavier
+from modellib.optimiser import adam
 from train_lagrangian import Options
 
 
@@ -167,3 +168,15 @@ def test_an_update_under_attack_trains_on_the_attacked_images():
 
     assert loss_dec(images, attack) == loss_dec(torch.zeros_like(images), None) != loss_dec(images, None)
     assert len(seen) == 1 and seen[0][0] is images
+
+
+def test_the_optimiser_is_adam_with_the_published_betas():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = adam([weight], 0.1)
+    expected, m, v = 2.0, 0.0, 0.0
+    for step, gradient in enumerate((1.0, -3.0, 0.5), 1):  # Kingma and Ba 2015, algorithm 1
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        m, v = 0.5 * m + 0.5 * gradient, 0.999 * v + 0.001 * gradient**2
+        expected -= 0.1 * (m / (1 - 0.5**step)) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        assert weight.item() == pytest.approx(expected, rel=1e-5)

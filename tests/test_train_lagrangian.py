@@ -28,6 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from custom_pkg import checkpoints, files
 from custom_pkg.terminal import flatten
 from modellib import ib_lagrangian
+from modellib.evaluations import accuracy
 
 SCRIPT = REPOSITORY / "train_lagrangian.py"
 COMMANDS = """
@@ -174,6 +175,13 @@ def test_training_stops_early_keeps_the_best_epoch_and_follows_the_schedule(tmp_
     assert checkpoints.load(run_of(tmp_path).last)["state"]["progress"]["epoch"] == len(epochs)
     rates = [line["train/learning_rate"] for line in epochs]
     assert rates == pytest.approx([0.03 * 0.97 ** (n // 2) for n in range(len(epochs))], rel=1e-12)
+
+
+def test_an_accuracy_as_good_as_the_best_is_no_improvement(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "accuracy", lambda *_, **__: {"accuracy": 0.5})
+    assert train(tmp_path, "--epochs=40", "--early_stop_trials=2").status == 0
+    assert len(epochs_of(tmp_path)) == 3
+    assert checkpoints.load(run_of(tmp_path).best)["state"]["progress"]["epoch"] == 1
 
 
 # Killed, stopped, resumed

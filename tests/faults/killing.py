@@ -5,6 +5,7 @@ Not a part of pytest's process: it forks, and forks again, from one that has loa
 
 import builtins
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -176,38 +178,59 @@ def go_on(kind: Kind, cwd: Path) -> conftest.Outcome:
     return outcome
 
 
+class Case(NamedTuple):
+    kind: str
+    cwd: Path
+    module: str | None  # None: killed after `at` seconds, whatever it does
+    function: str | None
+    most: int
+    at: float
+    signum: int
+
+
+def cases_of(name: str, whole: Path, done: Path) -> list[Case]:
+    """Moments drawn over the work, which is done undisturbed first, at `whole`."""
+    kind, chance = KINDS[name], random.Random(name)
+    whole.parent.mkdir()
+    kind.prepared(whole, done)
+    began = time.monotonic()
+    status, calls = in_a_child(lambda: count_calls(kind, whole))
+    duration = time.monotonic() - began
+    assert status == 0 and calls[0] != -1, (name, calls)
+    signals = [signal.SIGKILL] * kind.at_calls + list(kind.signals)
+    spots = [(*chance.choice(calls), signum) for signum in signals]
+    drawn = [(module, function, most, chance.randint(1, most), signum) for module, function, most, signum in spots]
+    drawn += [(None, None, 0, duration * chance.random(), signal.SIGKILL) for _ in range(kind.at_times)]
+    return [Case(name, whole.with_name(str(number)), *each) for number, each in enumerate(drawn)]
+
+
+def meet(case: Case, done: Path) -> str:
+    """The work stopped at that moment, and then gone on with, as JSON."""
+    kind, cwd = KINDS[case.kind], case.cwd
+    kind.prepared(cwd, done)
+    if case.module:
+        what = f"{signal.Signals(case.signum).name} at call {case.at} of {case.most} of {case.module}.{case.function}"
+        spot = case.module, case.function
+        status, struck = in_a_child(lambda: strike(kind, cwd, spot, case.at, case.signum))
+    else:
+        what = f"SIGKILL after {case.at:.2f} s"
+        status, struck = in_a_child(lambda: kind.work(cwd), dies_after=case.at)
+    _, outcome = in_a_child(lambda: go_on(kind, cwd))
+    ended = {"killed_by": os.WTERMSIG(status), "struck": struck, "outcome": outcome}
+    return json.dumps({"kind": case.kind, "case": what, "cwd": str(cwd), **ended})
+
+
 def main(folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     digits = dataloader.digits.load(folder)
     dataloader.digits.load = lambda *_: digits  # reading them anew takes as long as training on them
-    done = {}
-    for name, kind in KINDS.items():
-        chance = random.Random(name)
-        done[name] = whole = folder / name / "unbroken"
-        whole.parent.mkdir()
-        kind.prepared(whole, done["train_lagrangian"])
-        began = time.monotonic()
-        status, calls = in_a_child(lambda kind=kind, cwd=whole: count_calls(kind, cwd))
-        duration = time.monotonic() - began
-        assert status == 0 and calls[0] != -1, (name, calls)
-        cases = [(*chance.choice(calls), signal.SIGKILL) for _ in range(kind.at_calls)]
-        cases += [(*chance.choice(calls), signum) for signum in kind.signals]
-        cases += [(None, "elapsed time", duration * chance.random(), signal.SIGKILL) for _ in range(kind.at_times)]
-        for number, (module, function, most, signum) in enumerate(cases):
-            cwd = folder / name / str(number)
-            kind.prepared(cwd, done["train_lagrangian"])
-            if module:
-                at = chance.randint(1, most)
-                case = f"{signal.Signals(signum).name} at call {at} of {most} of {module}.{function}"
-                status, struck = in_a_child(lambda: strike(kind, cwd, (module, function), at, signum))  # noqa: B023
-            else:
-                case = f"SIGKILL after {most:.2f} s"
-                status, struck = in_a_child(lambda: kind.work(cwd), dies_after=most)  # noqa: B023
-            _, outcome = in_a_child(lambda: go_on(kind, cwd))  # noqa: B023
-            ended = {"killed_by": os.WTERMSIG(status), "struck": struck, "outcome": outcome}
-            print(json.dumps({"kind": name, "case": case, "cwd": str(cwd), **ended}), flush=True)
+    done = folder / "train_lagrangian" / "unbroken"
+    cases = [case for name in KINDS for case in cases_of(name, folder / name / "unbroken", done)]
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # whose processes run a single thread each
+        for line in pool.imap(partial(meet, done=done), cases):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

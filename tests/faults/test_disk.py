@@ -1,4 +1,4 @@
-"""A disk that fails at every write in turn, checkpoints that are damaged, and processes that meet."""
+"""A disk that fails (a case tries every write of a run in turn), damaged checkpoints, and processes that meet."""
 
 import builtins
 import errno

@@ -1,4 +1,4 @@
-"""A user's own layers draw from the generators of torch, numpy or Python: same command, same bits, also for them."""
+"""A user's own layers, which draw from the generators of torch, numpy or Python: same command, same bits."""
 
 import random
 

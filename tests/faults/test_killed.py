@@ -1,4 +1,4 @@
-"""Training, evaluation, checkpoints and data preparation, killed at 50 moments drawn with a fixed seed, and stopped."""
+"""SIGKILL, SIGTERM, SIGINT and SIGHUP at moments drawn with a fixed seed: training, evaluation and data preparation."""
 
 import json
 import signal
@@ -43,10 +43,6 @@ def assert_survived(case: dict) -> None:
         elif name.startswith("evaluation") or name == "metrics.jsonl":
             assert (run.path / name).read_bytes() == (wanted.path / name).read_bytes(), (case["case"], name)
     assert points(run.tensorboard) == points(wanted.tensorboard), case["case"]
-
-
-def test_fifty_kills_are_tried():
-    assert PLANNED.total() == 50
 
 
 @pytest.mark.parametrize("kind, number", [(kind, number) for kind in PLANNED for number in range(PLANNED[kind])])

@@ -1,4 +1,4 @@
-"""What a process holds does not grow, however often it goes on with a run."""
+"""A process that goes on with a run two hundred times, or trains at published sizes: it holds no more than before."""
 
 import gc
 import os

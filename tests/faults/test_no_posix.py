@@ -1,4 +1,4 @@
-"""What Windows does not have: the modules and calls are hidden, and a run does all it does here."""
+"""No POSIX, as on Windows: its modules and calls are hidden, and a run does all it does here."""
 
 import subprocess
 import sys

@@ -20,7 +20,7 @@ from pathlib import Path
 from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, run_script
+from custom_pkg.errors import RunFailed, UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     RunOptions,
@@ -42,7 +42,9 @@ from experiments.option_groups import OUTSIDE
 from experiments.registry import EXPERIMENTS, restored
 from experiments.run_table import beside_the_paper
 from modellib.evaluations.attacks import ATTACKS
+from modellib.evaluations.common import finite_outputs
 from modellib.evaluations.protocol import SPLITS
+from modellib.model import Model
 
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
 
@@ -57,7 +59,11 @@ class Options:
     metrics: tuple[str, ...] = option(
         ("all",), group="what", choices=("all", *METRICS, "robustness"),
         help="which metrics: all that take a minute, or some",
-        instead={"fgsm": "attack", "odin": "detection", "ood": "detection", "mi": "information", "acc": "accuracy"},
+        instead={
+            "fgsm": "attack", "acc": "accuracy", **dict.fromkeys(("odin", "ood", "auroc", "fpr"), "detection"),
+            **dict.fromkeys(("mi", "mutualinformation"), "information"),
+            **dict.fromkeys(("pgd", "apgd", "square"), "robustness"),
+        },
     )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
     eval_odin_out_data: tuple[str, ...] = option(
@@ -118,39 +124,41 @@ def main() -> None:
     path, saved = load_checkpoint(folder, options.checkpoint)
     trained_with, model = restored(saved, path)
     GlobalGenerators.seed(trained_with.rand_seed)
-    check_same_run(folder, trained_with, path)
+    check_same_run(folder, trained_with, saved["script"], path)
     experiment = EXPERIMENTS[saved["script"]]
     metrics = metrics_asked_for(options, experiment)
     own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
     settings = replace(trained_with, **{name: given for name in own if (given := getattr(options, name))})
+    check_there_is_something(options.metrics, settings)
+    source, source_sha256 = model_of_the_transfer(options.transfer_from, saved)
     loaded = experiment.load(settings, device)
     if saved["data"].get("sha256") != loaded.data.sha256:
         raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
-    source, source_sha256 = None, None
-    if options.transfer_from:
-        other = checkpoints.load_run(Path(options.transfer_from))
-        source, source_sha256 = restored(other, Path(options.transfer_from))[1].to(device), other["sha256"]
-
     name = name_for(path, saved["sha256"], folder)
+    code = None
     if options.code not in ("published", model.code):
-        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
-    model = model.to(device)
+        code, model, name = options.code, model._replace(code=options.code), f"{name}-{options.code}-code"
+    model, source = model.to(device), source and source.to(device)
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
-    if ordinary := [metric for metric in metrics if metric != "robustness"]:
-        results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
-        curves = results.pop("ood_curves", None)
-        tables.append(beside_the_paper(results, saved["script"], settings))
-    if "robustness" in metrics:
-        results["robustness"] = robust_accuracy.measure(
-            model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
-            attacks=options.attacks, seed=settings.rand_seed, source=source,
-            identity={"checkpoint": saved["sha256"], "transfer_from": source_sha256},
-            unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
-        )
-        tables.append(robust_accuracy.table(results["robustness"]))
+    try:
+        if ordinary := [metric for metric in metrics if metric != "robustness"]:
+            results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+            curves = results.pop("ood_curves", None)
+            tables.append(beside_the_paper(results, saved["script"], settings, code))
+        if "robustness" in metrics:
+            with finite_outputs(*model, *(source or ())):
+                results["robustness"] = robust_accuracy.measure(
+                    model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
+                    attacks=options.attacks, seed=settings.rand_seed, source=source,
+                    identity={"checkpoint": saved["sha256"], "transfer_from": source_sha256},
+                    unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
+                )
+            tables.append(robust_accuracy.table(results["robustness"]))
+    except (ValueError, FloatingPointError) as error:  # as at the end of a training
+        raise RunFailed(f"the evaluation failed ({first_line(error)}); nothing was written") from None
     try:
         write_merged(folder.path / f"evaluation-{name}.json", results)
         if curves:
@@ -188,6 +196,27 @@ def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[st
     return metrics
 
 
+def check_there_is_something(asked_for: Collection[str], settings: RunOptions) -> None:
+    """Raise UserError for a metric that is asked for by name and would be of nothing."""
+    needed = {"attack": "eval_attack_epsilons", "robustness": "eval_attack_epsilons", "detection": "eval_odin_out_data"}
+    for metric, name in needed.items():
+        if metric in asked_for and not getattr(settings, name):
+            raise UserError(f"--metrics={metric}: this run was trained with --{name}=[]: give --{name} here")
+
+
+def model_of_the_transfer(place: str, saved: dict) -> tuple[Model | None, str | None]:
+    """What --transfer_from names, and its hash. Raises UserError, also where it takes other images than the run."""
+    if not place:
+        return None, None
+    path = Path(os.path.expanduser(place))
+    other = checkpoints.load_run(path)
+    _, model = restored(other, path)
+    alike = other["data"].get("sha256") == saved["data"].get("sha256")
+    if not alike or "attack" not in EXPERIMENTS[other["script"]].metrics:
+        raise UserError(f"--transfer_from={shown(place)} was trained on other images, or takes them in another shape")
+    return model, other["sha256"]
+
+
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
     """The path that --checkpoint means. Raises UserError."""
     named = {
@@ -205,10 +234,12 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
     return path
 
 
-def check_same_run(folder: RunFolder, trained_with: RunOptions, path: Path) -> None:
+def check_same_run(folder: RunFolder, trained_with: RunOptions, script: str, path: Path) -> None:
     """Raise UserError where the checkpoint was not trained with the options of this run, wherever both lie."""
     if not folder.config.exists():
         return
+    if folder.script() not in (None, f"{script}.py"):
+        raise UserError(f"{path} is of a run of {script}.py: give the --desc and --rand_seed where it was trained")
     if others := differences(trained_with, folder.saved_options()):
         its = " ".join(f"--{name}={shown(str(value))}" for name, (_, value) in others.items())
         raise UserError(f"{path} is of another run, with {its}: give the --desc and --rand_seed where it was trained")
@@ -233,6 +264,8 @@ def read_or_empty(path: Path) -> dict:
 def write_merged(path: Path, results: dict) -> None:
     """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
     before = read_or_empty(path)
+    if path.stem == f"evaluation-step{before.get('step')}":  # the training's own has no hash, and is of its own step
+        before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
     if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
         merged = {**before, **results}
         for key, value in merged.items():

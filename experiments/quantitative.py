@@ -14,6 +14,7 @@ from dataloader import DATASETS
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import DisenIBOptions, EvaluationOptions
 from modellib import disenib, ib_lagrangian
+from modellib.evaluations.common import finite_outputs
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, Evaluation, EvaluationSettings, evaluate
 from modellib.model import Model
 from modellib.networks import FixedStdEncoder
@@ -86,4 +87,5 @@ def evaluate_published(
         ),
         generator=lambda *names: generator(options.rand_seed, "evaluation", *names, device=device),
     )
-    return evaluate(on, metrics=metrics, splits=splits)
+    with finite_outputs(*model):
+        return evaluate(on, metrics=metrics, splits=splits)

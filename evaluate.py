@@ -7,8 +7,9 @@
 
 Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder, and the
 curves of detection into detection-curves-<checkpoint>.json. The same checkpoint gives the same numbers as the end of
-its training did. All metrics of an MNIST run take under a minute on two CPU cores; robustness, the worst case over
-many attacks, only when it is asked for: minutes. Interrupted, the same command goes on where it was.
+its training did. All metrics of an MNIST run take under a minute on two CPU cores. Only when it is asked for:
+probes, what trained classifiers read off DisenIB's codes, a minute, and robustness, the worst case over many attacks,
+minutes. Interrupted, the same command goes on where it was.
 """
 
 import os
@@ -44,7 +45,9 @@ from experiments.run_table import beside_the_paper
 from modellib.evaluations.attacks import ATTACKS
 from modellib.evaluations.protocol import SPLITS
 
-METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
+METRICS = tuple(dict.fromkeys(
+    metric for experiment in EXPERIMENTS.values() for metric in (*experiment.metrics, *experiment.on_request)
+))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class Options:
     )
     code: str = option(
         "published", group="what", choices=("published", "sample", "mean"),
-        help="what attacks and detection see: as published for the model, a fresh sample every time, or the mean",
+        help="what information, attacks and detection see: as published for the model, a fresh sample, or the mean",
     )
     data_root: str = option(
         "STORAGE/datasets", group="where", check=place_complaint, help="where data sets lie or are put"
@@ -100,7 +103,8 @@ ONLY_FOR = {  # option -> the metrics that it is for, and what is said where non
         {"attack", "robustness"}, "--eval_attack_epsilons={} goes with the metric attack, which is not asked for"
     ),
     "code": (
-        {"attack", "detection", "robustness"}, "--code={} is what attacks and detection see, and neither is asked for"
+        {"attack", "detection", "information", "robustness"},
+        "--code={} is what information, attacks and detection see, and none of them is asked for",
     ),
 }
 
@@ -176,7 +180,8 @@ def load_checkpoint(folder: RunFolder, which: str) -> tuple[Path, dict]:
 def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[str]:
     """Raises UserError for those that the experiment has not, and for options of others."""
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
-    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
+    known = (*experiment.metrics, *experiment.on_request)
+    known = (*known, "robustness") if "attack" in known else known
     if foreign := [metric for metric in metrics if metric not in known]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
     for name, (its, complaint) in ONLY_FOR.items():

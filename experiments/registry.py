@@ -19,11 +19,13 @@ EXPERIMENTS = {
         quantitative.load, quantitative.lagrangian_model, quantitative.evaluate_published, protocol.METRICS
     ),
     "train_disenib": Experiment(
-        quantitative.load, quantitative.disenib_model, quantitative.evaluate_published, protocol.METRICS
+        quantitative.load, quantitative.disenib_model, quantitative.evaluate_published, protocol.METRICS,
+        protocol.ON_REQUEST,
     ),
     **{
         f"train_disenib_{name}": Experiment(
-            disentangling.loader_of(name), disentangling.model, disentangling.evaluate, disentangling.METRICS
+            disentangling.loader_of(name), disentangling.model, disentangling.evaluate, disentangling.METRICS,
+            disentangling.ON_REQUEST,
         )
         for name in with_disentangling()
     },

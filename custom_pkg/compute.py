@@ -151,7 +151,7 @@ class GlobalGenerators:
         torch.set_rng_state(state["torch"])
         np.random.set_state(("MT19937", *state["numpy"]))
         random.setstate(tuple(tuple(part) if isinstance(part, list) else part for part in state["python"]))
-        if self._on_device:
+        if self._on_device and "device" in state:  # not there after a move from another kind of device
             self._on_device.set_rng_state(state["device"], *self._which)
 
 

@@ -23,6 +23,7 @@ from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repe
 from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
+    LENGTHS,
     RunOptions,
     between,
     desc_complaint,
@@ -209,7 +210,8 @@ def check_same_run(folder: RunFolder, trained_with: RunOptions, path: Path) -> N
     """Raise UserError where the checkpoint was not trained with the options of this run, wherever both lie."""
     if not folder.config.exists():
         return
-    if others := differences(trained_with, folder.saved_options()):
+    differing = differences(trained_with, folder.saved_options())
+    if others := {name: pair for name, pair in differing.items() if name not in LENGTHS}:  # it may have become longer
         its = " ".join(f"--{name}={shown(str(value))}" for name, (_, value) in others.items())
         raise UserError(f"{path} is of another run, with {its}: give the --desc and --rand_seed where it was trained")
 

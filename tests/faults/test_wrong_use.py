@@ -210,7 +210,7 @@ def test_what_must_be_given_is_named(tmp_path, script):
 
 @pytest.mark.parametrize("flags, words", [
     (["--resume", "--lambda_kl=0.02"], "--lambda_kl was 0.01, now 0.02"),
-    (["--resume", "--epochs=5", "--emb_dim=8"], "--epochs was 3, now 5 and --emb_dim was 16, now 8"),
+    (["--resume", "--epochs=2", "--emb_dim=8"], "--epochs was 3, now 2 and --emb_dim was 16, now 8"),
     (["--resume", "--model=nib"], "--model was vib, now nib"),
     (["--resume", "--enc_hidden_dims=[8]"], "--enc_hidden_dims"),
     (["--resume", "--eval_odin_epsilon=0"], "--eval_odin_epsilon was 0.0014, now 0.0"),

@@ -19,8 +19,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, run_script
@@ -42,10 +42,14 @@ from custom_pkg.run_folder import RunFolder
 from experiments import robust_accuracy
 from experiments.experiment import Experiment
 from experiments.option_groups import OUTSIDE
-from experiments.registry import EXPERIMENTS, restored
+from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
+from experiments.runs import TrainedRun, read_run
 from modellib.evaluations.attacks import ATTACKS
 from modellib.evaluations.protocol import SPLITS
+
+if TYPE_CHECKING:  # custom_pkg comes before torch
+    import torch
 
 NAMED = ("last", "best", "previous")  # checkpoints of a run
 METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
@@ -122,29 +126,25 @@ def main() -> None:
     exact_and_repeatable()
     folder = folder_of(options)
     choose_products(device, 100, folder.products())
-    path, saved = load_checkpoint(folder, options.checkpoint)
-    trained_with, model = restored(saved, path)
-    GlobalGenerators.seed(trained_with.rand_seed)
+    run = load_checkpoint(folder, options.checkpoint, device)
+    path, saved, experiment = run.path, run.saved, run.experiment
+    GlobalGenerators.seed(run.options.rand_seed)
     if options.desc:
-        check_same_run(folder, trained_with, path)
-    experiment = EXPERIMENTS[saved["script"]]
+        check_same_run(folder, run.options, path)
     metrics = metrics_asked_for(options, experiment)
     own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
-    settings = replace(trained_with, **{name: given for name in own if (given := getattr(options, name))})
-    loaded = experiment.load(settings, device)
-    if saved["data"].get("sha256") != loaded.data.sha256:
-        raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
+    settings = replace(run.options, **{name: given for name in own if (given := getattr(options, name))})
+    model, loaded = run.model, replace(run, options=settings).data
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
     source, source_sha256 = None, None
     if options.transfer_from:
-        other = checkpoints.load_run(Path(options.transfer_from))
-        source, source_sha256 = restored(other, Path(options.transfer_from))[1].to(device), other["sha256"]
+        other = read_run(Path(options.transfer_from), device)
+        source, source_sha256 = other.model, other.saved["sha256"]
 
     name = name_for(path, saved["sha256"], folder)
     if options.code not in ("published", model.code):
         model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
-    model = model.to(device)
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
     if ordinary := [metric for metric in metrics if metric != "robustness"]:
@@ -190,11 +190,11 @@ def folder_of(options: Options) -> RunFolder:
     return RunFolder(at=place)
 
 
-def load_checkpoint(folder: RunFolder, which: str) -> tuple[Path, dict]:
-    """The path that --checkpoint means, and what is there. Raises UserError."""
+def load_checkpoint(folder: RunFolder, which: str, device: "torch.device") -> TrainedRun:
+    """What --checkpoint means. Raises UserError."""
     path = find_checkpoint(folder, which)
     try:
-        return path, checkpoints.load_run(path)
+        return read_run(path, device)
     except UserError as error:
         previous = folder.previous_checkpoint
         hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""

@@ -21,8 +21,9 @@ STORAGE = Path("STORAGE")
 class RunFolder:
     """The files of one run, named by its description and its seed."""
 
-    def __init__(self, desc: str, seed: int):
-        self.path = STORAGE / "experiments" / desc / f"seed{seed}"
+    def __init__(self, desc: str = "", seed: int = 0, *, at: Path | None = None):
+        """at: where it lies, for reading one that is not in STORAGE here."""
+        self.path = at or STORAGE / "experiments" / desc / f"seed{seed}"
         self.tensorboard = STORAGE / "tensorboard" / desc / f"seed{seed}"
         self.config = self.path / "config.json"
         self.log = self.path / "train.log"

@@ -202,6 +202,17 @@ def test_more_memory_than_there_is_ends_in_one_line(tmp_path, script, flags):
     assert outcome.status == 1 and outcome.err.count("\n") == 1 and "not enough memory" in outcome.err
 
 
+@pytest.mark.parametrize("flags, words", [
+    (["--checkpoint=best"], "--desc and must be given"), (["--checkpoint=nowhere.pt"], "nowhere.pt"),
+    (["--checkpoint=STORAGE/experiments/a/b/seed0/checkpoints/last.pt", "--rand_seed=1"], "--rand_seed=1 and --desc"),
+    (["--checkpoint=STORAGE/experiments/a/b/seed0/config.json"], "config.json"),
+])
+def test_evaluating_a_file_without_its_run_is_refused_where_there_is_none(copy, flags, words):
+    before = contents(copy)
+    assert_refused(execute(copy, "evaluate.py", *flags), *words.split(" and "))
+    assert contents(copy) == before
+
+
 @pytest.mark.parametrize("script", [script for script in GOOD if GOOD[script]])
 def test_what_must_be_given_is_named(tmp_path, script):
     assert_refused(execute(tmp_path, script), "--desc", "must be given")

@@ -265,9 +265,12 @@ def reading(tables: dict, data: str) -> str:
     return "".join(sentences)
 
 
-def comparison(tables: dict, data: str, *, absent_too: bool = True) -> Table:
-    """The paper's table: a column per model, with those that were not run or without them."""
-    columns = {model: figures for model, figures in tables["quantitative"][data].items() if figures or absent_too}
+def comparison(tables: dict, data: str, *, absent_too: bool = True, references: bool = True) -> Table:
+    """The paper's table: a column per model, with those that were not run, and that are not the paper's, or not."""
+    columns = {
+        model: figures for model, figures in tables["quantitative"][data].items()
+        if (figures or absent_too) and (references or not METHODS[model].reference)
+    }
     several = any(len(figures["last epoch"]["seeds"]) > 1 for figures in columns.values() if figures)
     corner = f"ours{' ± std' if several else ''}{' (paper)' if published_on(data) else ''}"
     rows = [[row, *(cell(f.get(row), absent="–" if f else ABSENT) for f in columns.values())] for row in ROWS]
@@ -455,10 +458,11 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 
 def with_tables(text: str, tables: dict) -> str:
     """A text with the present tables between those marks that it has."""
-    header, rows = comparison(tables, PAPER_DATA, absent_too=False)
+    header, rows = comparison(tables, PAPER_DATA, absent_too=False, references=False)
     for name, table in (
-        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])), ("results", Table(header, rows)),
-        ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
+        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])),
+        ("results", comparison(tables, PAPER_DATA, absent_too=False)),
+        ("robustness", robustness(tables)), ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
         ("disentangling", disentangling_overview(tables)), ("claims", claims_table(tables)),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

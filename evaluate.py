@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, run_script
+from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
@@ -152,7 +152,10 @@ def main() -> None:
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
     if ordinary := [metric for metric in metrics if metric != "robustness"]:
-        results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        try:
+            results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        except ValueError as error:  # codes that are not numbers
+            raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
         curves = results.pop("ood_curves", None)
         tables.append(beside_the_paper(results, saved["script"], settings))
     if "robustness" in metrics:

@@ -67,7 +67,7 @@ def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.N
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return Model(class_encoder, networks.decoder, "mean", style_encoder), networks
+    return Model(class_encoder, networks.decoder, "mean", style_encoder, networks.reconstructor), networks
 
 
 def evaluate_published(

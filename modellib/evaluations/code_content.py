@@ -21,14 +21,12 @@ def readable(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    code, target, test_code, test_target = (part.cpu().numpy() for part in (code, target, test_code, test_target))
-    classifiers = {"accuracy": LogisticRegression(max_iter=200)}
-    if knn:
-        classifiers["knn_accuracy"] = KNeighborsClassifier(5, algorithm="brute")
+    fitted_on, tested_on = ((x.cpu().numpy(), y.cpu().numpy()) for x, y in ((code, target), (test_code, test_target)))
+    neighbours = {"knn_accuracy": KNeighborsClassifier(5, algorithm="brute")} if knn else {}
     results = {}
-    for which, classifier in classifiers.items():
+    for which, classifier in {"accuracy": LogisticRegression(max_iter=200), **neighbours}.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # 200 rounds are far enough to see what is there
-            fitted = make_pipeline(StandardScaler(), classifier).fit(code, target)
-        results[f"{name}_{which}"] = float(fitted.score(test_code, test_target))
-    return results | {f"{name}_chance": float(np.bincount(test_target).max() / len(test_target))}
+            fitted = make_pipeline(StandardScaler(), classifier).fit(*fitted_on)
+        results[f"{name}_{which}"] = float(fitted.score(*tested_on))
+    return results | {f"{name}_chance": float(np.bincount(tested_on[1]).max() / len(test_target))}

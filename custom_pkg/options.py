@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
-FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
+FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes
+LENGTHS = ("epochs", "steps")  # how long a run trains: more of it is allowed when it goes on
 Check = Callable[[Any], str | None]  # the complaint about a value, or None
 T = TypeVar("T", bound="DataclassInstance")
 RENAMED = {  # flags of the paper's own code, and one that no Python name can have -> options that mean the same
@@ -55,7 +56,7 @@ HINTS = {  # what other projects call it -> here, the first that the script has
     **dict.fromkeys(("gpu", "gpus", "cuda", "no_cuda", "cpu"), ("device",)), "fp16": ("precision",),
     "amp": ("precision",), "bf16": ("precision",), "checkpoint": ("resume",),
 }
-TRUTHS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+TRUTHS: dict[str, bool] = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 
 def option(
@@ -207,6 +208,19 @@ def differences(options, saved: dict) -> dict[str, tuple]:
     }
 
 
+def longer(options, saved: dict) -> dict[str, tuple[int, int]]:
+    """Those of the differences by which a run that goes on is to become longer."""
+    return {
+        name: (before, now) for name, (before, now) in differences(options, saved).items()
+        if name in LENGTHS and isinstance(before, int) and before < now
+    }
+
+
+def other_run(options, saved: dict) -> dict[str, tuple]:
+    """Those of the differences that make it another run, which cannot go on so."""
+    return {name: pair for name, pair in differences(options, saved).items() if name not in longer(options, saved)}
+
+
 def _plain(values: dict) -> dict:
     """As JSON takes them: tuples become lists."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -228,7 +242,7 @@ def _argument(cls, field) -> dict:
         except (ValueError, KeyError):
             raise UserError(f"--{field.name}={shown(text)}: {_expected(kind, distinct)} expected") from None
         if field.name == "desc":
-            value = _desc_meant(value)
+            value = _desc_meant(text)
         value = _checked(field, value)
         return tuple(dict.fromkeys(value)) if isinstance(value, tuple) and distinct else value
 
@@ -259,7 +273,7 @@ def _kind(cls, field):
     return typing.get_type_hints(cls)[field.name]
 
 
-def _read(kind, text: str):
+def _read(kind, text: str) -> Any:
     if typing.get_origin(kind) is tuple:
         if text.startswith("[") != text.endswith("]"):
             raise ValueError
@@ -287,8 +301,8 @@ def _checked(field, value):
             complaint = "must be a finite number"
         elif choices and element not in choices:
             complaint = f"must be {' or '.join(choices)}"
-            near = difflib.get_close_matches(element.lower(), choices, 1)
-            if meant := instead.get(_squeezed(element), *near):
+            near = difflib.get_close_matches(str(element).lower(), choices, 1)
+            if meant := instead.get(_squeezed(str(element)), *near):
                 complaint += f"; you may look for {meant}"
         if complaint:
             raise UserError(f"--{field.name}={shown(_written(value))}: {complaint}")

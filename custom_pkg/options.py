@@ -56,7 +56,9 @@ HINTS = {  # what other projects call it -> here, the first that the script has
     **dict.fromkeys(("gpu", "gpus", "cuda", "no_cuda", "cpu"), ("device",)), "fp16": ("precision",),
     "amp": ("precision",), "bf16": ("precision",), "checkpoint": ("resume",),
 }
-TRUTHS: dict[str, bool] = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+TRUTHS: dict[str, bool] = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(
+    ("false", "0", "no", "off"), False
+)}
 
 
 def option(

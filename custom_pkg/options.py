@@ -214,7 +214,7 @@ def longer(options, saved: dict) -> dict[str, tuple[int, int]]:
     """Those of the differences by which a run that goes on is to become longer."""
     return {
         name: (before, now) for name, (before, now) in differences(options, saved).items()
-        if name in LENGTHS and isinstance(before, int) and before < now
+        if name in LENGTHS and isinstance(before, int) and isinstance(now, int) and before < now
     }
 
 

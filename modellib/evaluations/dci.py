@@ -25,15 +25,15 @@ def dci(
     from sklearn.ensemble import ExtraTreesClassifier  # a second, for this alone
 
     code, test_code = (np.concatenate([part.cpu().numpy() for part in of.values()], 1) for of in (codes, test_codes))
-    factors, test_factors = factors.cpu().numpy(), test_factors.cpu().numpy()
+    fitted_on, tested_on = factors.cpu().numpy(), test_factors.cpu().numpy()
     importances, accuracies = [], []
-    for column in range(factors.shape[1]):
-        if len(np.unique(factors[:, column])) > 1:
+    for column in range(fitted_on.shape[1]):
+        if len(np.unique(fitted_on[:, column])) > 1:
             # Every split looks at all dimensions: where one alone tells the factor, no other gets a share by chance.
-            forest = ExtraTreesClassifier(N_TREES, max_features=None, random_state=0)
-            forest.fit(code, factors[:, column])
+            forest = ExtraTreesClassifier(N_TREES, random_state=0).set_params(max_features=None)
+            forest.fit(code, fitted_on[:, column])
             importances.append(forest.feature_importances_)
-            accuracies.append(forest.score(test_code, test_factors[:, column]))
+            accuracies.append(forest.score(test_code, tested_on[:, column]))
     importance = np.stack(importances, 1)  # R: (D, F), columns of sum 1
     ends = np.cumsum([part.shape[1] for part in codes.values()])
     of_codes = np.stack([part.sum(0) for part in np.split(importance, ends[:-1])])  # (codes, F)

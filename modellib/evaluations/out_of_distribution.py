@@ -108,7 +108,7 @@ def plain_scores(
     mean, std = encode(encoder, images, batch_size=batch_size)
     code = draw(mean, std)
     with evaluation_mode(decoder):
-        seen = Seen(*(part.double() for part in (decoder(code), code, mean, std)), *statistics)
+        seen = Seen(decoder(code).double(), code.double(), mean.double(), std.double(), *statistics)
     names = SCORES if std.all() else SCORES.keys() - {"kl_to_standard_normal"}
     return {name: score(seen) for name, score in SCORES.items() if name in names}, float(std.double().mean())
 

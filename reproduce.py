@@ -20,10 +20,11 @@ Exit status 1: something failed, or is not finished because another process is a
 import shlex
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from custom_pkg import options as opt
-from custom_pkg.compute import pick_device
+from custom_pkg.compute import pick_device, visible_gpus
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
 from custom_pkg.options import device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
@@ -56,7 +57,7 @@ class Options:
         help="what is measured after the runs, too; also --with: robustness attacks those of the comparison",
     )
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
-    jobs: int = option(1, group="how", check=size, help="runs side by side")
+    jobs: int = option(1, group="how", check=size, help="runs side by side, shared out evenly among the GPUs")
     precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
     data_root: str = option(
         "STORAGE/datasets", group="how", check=place_complaint, help="passed on: where data sets lie or are put"
@@ -91,9 +92,10 @@ def main() -> None:
         return
     pick_device(options.device)  # refuses one that is not there, before every run does
     with StopRequest() as stop:
-        ends = run_all(runs_of(options), jobs=options.jobs, stop=stop)
+        run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
+        ends = run_them(runs_of(options))
         if "robustness" in options.stages and not ends.interrupted:
-            ends += run_all(grid.attacked(ends.finished), jobs=options.jobs, stop=stop)
+            ends += run_them(grid.attacked(ends.finished))
     if ends.finished and not ends.interrupted:
         show_report(options)
     missing = tell(ends)

@@ -109,6 +109,10 @@ class LagrangianProgress(Progress):
     best_accuracy: float = -1.0  # on the test set, of sampled codes
     best_epoch: int = 0
 
+    def ended(self, options: Options) -> bool:
+        out_of_trials = 0 < options.early_stop_trials <= self.epoch - self.best_epoch
+        return out_of_trials or self.epoch >= options.epochs
+
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
@@ -141,7 +145,7 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
     against = "" if options.train_attack == "none" else f"trained against {options.train_attack.upper()}, "
     run.log.say(introduction(f"{options.model.upper()}, {rate}, {against}seed {seed}", start, loaded, progress.step))
 
-    while not progress.finished:
+    while not progress.ended(options):
         # One epoch of steps.
         began = time.monotonic()
         for group in optimizer.param_groups:
@@ -167,12 +171,10 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
             metrics |= {f"eval/{split}/{name}": value for name, value in result.items()}
         losses.clear()
 
-        # When it is saved, and when it ends.
+        # When it is saved.
         improved = metrics["eval/test/accuracy"] > progress.best_accuracy
         if improved:
             progress.best_accuracy, progress.best_epoch = metrics["eval/test/accuracy"], progress.epoch
-        out_of_trials = 0 < options.early_stop_trials <= progress.epoch - progress.best_epoch
-        progress.finished = out_of_trials or progress.epoch == options.epochs
 
         run.log.scalars(metrics, **progress.position())
         run.save(best=improved)

@@ -35,6 +35,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def visible_gpus(device: str) -> list[str]:
+    """The GPUs that --device=auto or cuda may be one of, as CUDA_VISIBLE_DEVICES names them; none for other devices."""
+    if device not in ("auto", "cuda"):
+        return []
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(i) for i in range(count)] if named is None else named.split(",")[:count]
+
+
 def exact_and_repeatable() -> None:
     """On a GPU: convolutions in float32 where float32 is asked for, and by algorithms that repeat their bits."""
     torch.backends.cudnn.allow_tf32 = False  # the default rounds to 10 bits; for products it already is off
@@ -152,7 +161,7 @@ class GlobalGenerators:
         torch.set_rng_state(state["torch"])
         np.random.set_state(("MT19937", *state["numpy"]))
         random.setstate(tuple(tuple(part) if isinstance(part, list) else part for part in state["python"]))
-        if self._on_device:
+        if self._on_device and "device" in state:  # not there after a move from another kind of device
             self._on_device.set_rng_state(state["device"], *self._which)
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
-FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
+FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes
+LENGTHS = ("epochs", "steps")  # how long a run trains: more of it is allowed when it goes on
 Check = Callable[[Any], str | None]  # the complaint about a value, or None
 T = TypeVar("T", bound="DataclassInstance")
 RENAMED = {  # flags of the paper's own code, and one that no Python name can have -> options that mean the same
@@ -192,6 +193,19 @@ def differences(options, saved: dict) -> dict[str, tuple]:
         name: (before.get(name), now.get(name)) for name in now | before
         if name not in (*FREE_AT_RESUME, *ONCE) and (name not in now or before.get(name) != now[name])
     }
+
+
+def longer(options, saved: dict) -> dict[str, tuple[int, int]]:
+    """Those of the differences by which a run that goes on is to become longer."""
+    return {
+        name: (before, now) for name, (before, now) in differences(options, saved).items()
+        if name in LENGTHS and isinstance(before, int) and before < now
+    }
+
+
+def other_run(options, saved: dict) -> dict[str, tuple]:
+    """Those of the differences that make it another run, which cannot go on so."""
+    return {name: pair for name, pair in differences(options, saved).items() if name not in longer(options, saved)}
 
 
 def _plain(values: dict) -> dict:

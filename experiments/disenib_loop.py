@@ -159,12 +159,14 @@ def train_disenib(
             run.save()
         run.end_if_asked()
 
-    if not progress.finished:
-        progress.finished = True
+    def at_the_end() -> dict:
         if pictures:
             pictures.at_the_end(run.log, progress.step)
+        return evaluate()
+
+    if steps and progress.step % options.freq_step_chkpt:
         run.save()
-    results = run.final_evaluation(evaluate)
+    results = run.final_evaluation(at_the_end)
     run.log.say(closing(results, start))
     run.log.close()
 

@@ -35,7 +35,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     device = pick_device(options.device)
     folder = RunFolder(options.desc, options.rand_seed)
     folder.check(options)
-    if options.resume and folder.evaluation.exists():
+    if folder.only_shown(options):
         show_results(Start(script, options, {}, device, folder, StopRequest()))
         sys.exit()
     known = (DATASETS | FACTORED)[getattr(options, "dataset", script.rsplit("_", 1)[1])]

@@ -5,7 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """Images, as the encoder takes them, to the logits (B, n_classes) of their mean codes."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, _ = self.encoder(images)
+        return self.decoder(mean)
 
 
 class Networks(Protocol):
@@ -24,9 +36,17 @@ class Model:
     style_encoder: nn.Module | None  # of the style code S, where there is one; images (B, ...) -> mean, std
     code: str  # what the published figures look at, a "sample" or the "mean"
 
+    def modules(self) -> list[nn.Module]:
+        return [part for part in vars(self).values() if isinstance(part, nn.Module)]
+
     def to(self, device: torch.device) -> Self:
-        parts = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, nn.Module)}
-        return replace(self, **parts)
+        return replace(self, **{
+            name: part.to(device) for name, part in vars(self).items() if isinstance(part, nn.Module)
+        })
+
+    def classifier(self) -> Classifier:
+        """Encoder and decoder as one module, on mean codes."""
+        return Classifier(self.encoder, self.decoder).eval()
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,16 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
             + (" Dashed: the paper." if papers else ""),
             robustness, quant, data,
         )
+        attacked = [run for run in quant if "robustness/clean_accuracy" in _of_mean_code(run)]
+        if attacked:
+            add(
+                f"worst-case{end}", f"Robustness in the worst case over many attacks, {on}",
+                "Mean codes; share of all attacked test images that are classified correctly, mean and standard "
+                "deviation over seeds (none where there is one seed). Left: dashed, under one step along the gradient "
+                "of the margin (FGSM); solid, under the worst of all attacks for each image. Right: under APGD on the "
+                "margin in 20 steps, for ε up to where nothing is hidden any more: no network can be robust there.",
+                worst_case, attacked,
+            )
         with_curves = [run for run in quant if "gauss" in run.curves]
         if with_curves:
             lacking = [run.where for run in quant if run not in with_curves]
@@ -211,6 +221,39 @@ def robustness(runs: Sequence[FinishedRun], data: str):
     if papers:
         handles.append((Line2D([], [], ls="--", lw=1, color="0.3"), "dashed: paper"))
     panels[1].legend(*zip(*handles, strict=True), frameon=False, fontsize=9)
+    return figure
+
+
+def _of_mean_code(run: FinishedRun) -> dict[str, float]:
+    """The evaluation of its mean code; empty where evaluate.py has made none."""
+    return run.others.get(METHODS[run.name].evaluated("mean"), {})
+
+
+def worst_case(runs: Sequence[FinishedRun]):
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    shown = ((0, "by_attack/fgsm_margin", "--"), (0, "worst_case", "-"), (1, "curve", "-"))
+    for model in _models(runs):
+        method, found = METHODS[model], [_of_mean_code(run) for run in runs if run.name == model]
+        for panel, part, dashes in shown:
+            start = f"robustness/{part}/"
+            keys = [key for key in found[0] if key.startswith(start) and all(key in each for each in found)]
+            by_epsilon = {0.0: [100 * each["robustness/clean_accuracy"] for each in found]}
+            by_epsilon |= {float(key.removeprefix(start)): [100 * each[key] for each in found] for key in keys}
+            epsilons, values = zip(*sorted(by_epsilon.items()), strict=True)
+            panels[panel].errorbar(
+                epsilons, [statistics.mean(v) for v in values], color=method.colour, ls=dashes, lw=1.4, capsize=2,
+                yerr=[statistics.stdev(v) if len(v) > 1 else 0 for v in values], marker=method.marker,
+                ms=_size(model, 8, 4), label=method.title if dashes == "-" else None,
+                alpha=0.5 if dashes == "--" else 1,
+            )
+    panels[0].set(xlabel="ε, for images in [-1, 1]", ylabel="robust accuracy, %", title="one step, and worst case",
+                  ylim=(-2, 103))
+    panels[1].set(xlabel="ε, for images in [-1, 1]", title="APGD, until nothing is left")
+    handles, labels = panels[1].get_legend_handles_labels()
+    panels[1].legend(
+        [*handles, *(Line2D([], [], ls=dashes, color="0.3") for dashes in ("--", "-"))],
+        [*labels, "FGSM on the margin", "worst case"], frameon=False, fontsize=9,
+    )
     return figure
 
 

@@ -29,6 +29,7 @@ OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
     name: data.title for name, data in DATA_SETS.items() if data.outside and name != PAPER_DATA
 }
 CODES = ("sample", "mean")
+BY_CODE = {"I(X;T)": "mi_xt", "I(Y;T)": "mi_yt", "accuracy, %": "accuracy"}  # of the test set
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
@@ -92,6 +93,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "label": label,
         "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
         "detection": _detection(of(runs, "quant", PAPER_DATA)),
+        "codes": _codes(of(runs, "quant", PAPER_DATA)),
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
@@ -144,6 +146,27 @@ def _detection(runs: Sequence[FinishedRun]) -> dict:
     return found
 
 
+def _codes(runs: Sequence[FinishedRun]) -> dict:
+    """method -> code -> row of BY_CODE -> figure on the test set: the same question of sampled and of mean codes."""
+    found: dict[str, dict] = {}
+    for model, method in METHODS.items():
+        files = [method.evaluated(code) for code in CODES]  # the other code's informations, where evaluate.py has been
+        measured = {
+            run.seed: {key: value for file in files for key, value in run.others.get(file, {}).items()} | run.evaluation
+            for run in runs if run.name == model
+        }
+        for code, suffix in zip(CODES, ("", "_mean_code"), strict=True):
+            for row, key in BY_CODE.items():
+                values = {
+                    str(seed): each[f"test/{key}{suffix}"] for seed, each in measured.items()
+                    if f"test/{key}{suffix}" in each
+                }
+                if values:
+                    figure = over_seeds(values, scale=100 if row.endswith("%") else 1)
+                    found.setdefault(model, {}).setdefault(code, {})[row] = figure
+    return found
+
+
 def _robustness(runs: Sequence[FinishedRun]) -> dict:
     """method -> code -> "worst case" or an attack -> epsilon -> figure, where evaluate.py has measured it."""
     found: dict[str, dict] = {}
@@ -184,7 +207,9 @@ def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
 def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
-    for key, values in _by_key({run.seed: run.evaluation for run in runs}).items():
+    # evaluate.py may have measured more, later.
+    measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs}
+    for key, values in _by_key(measured).items():
         split, _, metric = key.partition("/")
         metric, _, factor = metric.partition("/")
         if metric in METRICS:
@@ -233,9 +258,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(r)} |" for r in rows)])
 
 
-def comparison(tables: dict, data: str, *, absent_too: bool = True) -> Table:
-    """The paper's table: a column per model, with those that were not run or without them."""
-    columns = {model: figures for model, figures in tables["quantitative"][data].items() if figures or absent_too}
+def comparison(tables: dict, data: str, *, absent_too: bool = True, references: bool = True) -> Table:
+    """The paper's table: a column per model, with those that were not run, and that are not the paper's, or not."""
+    columns = {
+        model: figures for model, figures in tables["quantitative"][data].items()
+        if (figures or absent_too) and (references or not METHODS[model].reference)
+    }
     corner = "ours ± std (paper)" if published_on(data) else "ours ± std"
     rows = [[row, *(cell(f.get(row), absent="–" if f else ABSENT) for f in columns.values())] for row in ROWS]
     last = [", ".join(map(str, f["last epoch"]["seeds"].values())) if f else ABSENT for f in columns.values()]
@@ -413,10 +441,11 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 
 def with_tables(text: str, tables: dict) -> str:
     """A text with the present tables between those marks that it has."""
-    header, rows = comparison(tables, PAPER_DATA, absent_too=False)
+    header, rows = comparison(tables, PAPER_DATA, absent_too=False, references=False)
     for name, table in (
-        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])), ("results", Table(header, rows)),
-        ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
+        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])),
+        ("results", comparison(tables, PAPER_DATA, absent_too=False)),
+        ("robustness", robustness(tables)), ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
         ("disentangling", disentangling_overview(tables)),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from experiments.catalogue import METHODS
-from reporting import tables
+from reporting import figures, tables
 from reporting.collect import Place, collect, read_runs, thinned
 from reporting.grid import QUICK_LABEL
 from reporting.report import build_tables, report
@@ -117,13 +117,26 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path):
         where = f"quant/mnist/vib/seed{seed}"
         folder = Path(shutil.copytree(RESULTS / where, tmp_path / where))
         if worst is not None:
-            found = {"n_images": 10, "worst_case": {"0.1": worst}, "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}}}
+            found = {
+                "n_images": 10, "clean_accuracy": 0.9, "worst_case": {"0.1": worst}, "curve": {"0.1": worst, "2.0": 0},
+                "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}, "fgsm_margin": {"0.1": worst + 0.2}},
+            }
             (folder / "evaluation-last-mean-code.json").write_text(json.dumps({"robustness": found}))
-    header, rows = tables.robustness(tables.build(read_runs(tmp_path), None, ["mnist"]))
+    runs = read_runs(tmp_path)
+    header, rows = tables.robustness(tables.build(runs, None, ["mnist"]))
     assert header == ["robust accuracy, %", "VIB, mean"]
     assert [row for row in rows if row[1] != tables.ABSENT] == [
-        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["apgd dlr, ε = 0.1", "70.0 ± 14.1"]
+        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["apgd dlr, ε = 0.1", "70.0 ± 14.1"],
+        ["fgsm margin, ε = 0.1", "80.0 ± 14.1"],
     ]
+    drawn = {figure.path.stem: figure for figure in figures.draw_all(runs, ["mnist"], tmp_path / "figures", None)}
+    assert "worst of all attacks" in drawn["worst-case"].text
+    left, right = figures.worst_case([run for run in runs if run.seed]).axes  # FGSM above, the worst case, APGD
+    shown = [
+        [(list(line.get_xdata()), [round(y) for y in line.get_ydata()]) for line, *_ in axes.containers]
+        for axes in (left, right)
+    ]
+    assert shown == [[([0, 0.1], [90, 80]), ([0, 0.1], [90, 60])], [([0, 0.1, 2], [90, 60, 0])]]
 
 
 def test_the_readme_and_the_pages_beside_it_get_the_tables_between_their_marks(built):

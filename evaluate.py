@@ -10,8 +10,8 @@ Prints a table beside the published figures and writes evaluation-<checkpoint>.j
 curves of detection into detection-curves-<checkpoint>.json. A file that is given without --desc needs no run: what is
 written lies beside it, or in the run's folder that it is in; where that is read-only, in the folder at hand.
 The same checkpoint gives the same numbers as the end of its training did. All metrics of an MNIST run take under a
-minute on two CPU cores; robustness, the worst case over many attacks, only when it is asked for: minutes.
-Interrupted, the same command goes on where it was.
+minute on two CPU cores. Only when it is asked for: probes, what trained classifiers read off DisenIB's codes, a minute,
+and robustness, the worst case over many attacks, minutes. Interrupted, the same command goes on where it was.
 """
 
 import os
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, run_script
+from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
@@ -53,7 +53,9 @@ if TYPE_CHECKING:  # custom_pkg comes before torch
     import torch
 
 NAMED = ("last", "best", "previous")  # checkpoints of a run
-METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
+METRICS = tuple(dict.fromkeys(
+    metric for experiment in EXPERIMENTS.values() for metric in (*experiment.metrics, *experiment.on_request)
+))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class Options:
     )
     code: str = option(
         "published", group="what", choices=("published", "sample", "mean"),
-        help="what attacks and detection see: as published for the model, a fresh sample every time, or the mean",
+        help="what information, attacks and detection see: as published for the model, a fresh sample, or the mean",
     )
     data_root: str = option(
         "STORAGE/datasets", group="where", check=place_complaint, help="where data sets lie or are put"
@@ -112,7 +114,8 @@ ONLY_FOR = {  # option -> the metrics that it is for, and what is said where non
         {"attack", "robustness"}, "--eval_attack_epsilons={} goes with the metric attack, which is not asked for"
     ),
     "code": (
-        {"attack", "detection", "robustness"}, "--code={} is what attacks and detection see, and neither is asked for"
+        {"attack", "detection", "information", "robustness"},
+        "--code={} is what information, attacks and detection see, and none of them is asked for",
     ),
 }
 
@@ -149,7 +152,10 @@ def main() -> None:
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
     if ordinary := [metric for metric in metrics if metric != "robustness"]:
-        results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        try:
+            results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        except ValueError as error:  # codes that are not numbers
+            raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
         curves = results.pop("ood_curves", None)
         tables.append(beside_the_paper(results, saved["script"], settings))
     if "robustness" in metrics and isinstance(settings, ComparisonOptions):
@@ -205,7 +211,8 @@ def load_checkpoint(folder: RunFolder, which: str, device: "torch.device") -> Tr
 def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[str]:
     """Raises UserError for those that the experiment has not, and for options of others."""
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
-    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
+    known = (*experiment.metrics, *experiment.on_request)
+    known = (*known, "robustness") if "attack" in known else known
     if foreign := [metric for metric in metrics if metric not in known]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
     for name, (its, complaint) in ONLY_FOR.items():

@@ -31,13 +31,14 @@ class Experiment:
     load: (options, device) -> Loaded. Raises UserError.
     build: (data.record(), options) -> the model that is evaluated and its freshly initialised networks.
     evaluate: (model, loaded, *, options, metrics, splits) -> {"train": {...}, "test": {...}, ...}.
-    metrics: the families that `evaluate` knows.
+    metrics: the families that `evaluate` computes unless told otherwise. on_request: others that it knows.
     """
 
     load: Callable[..., Loaded]
     build: Callable[..., tuple[Model, Networks]]
     evaluate: Callable[..., dict[str, dict]]
     metrics: Collection[str]
+    on_request: Collection[str] = ()
 
 
 def where_float64_is(model: M, loaded: Loaded) -> tuple[M, Loaded]:

@@ -25,6 +25,7 @@ from modellib.conv_networks import ARCHITECTURES
 from modellib.evaluations import protocol
 from modellib.evaluations.code_content import readable
 from modellib.evaluations.common import encode
+from modellib.evaluations.dci import dci
 from modellib.evaluations.digit_classifier import train_classifier
 from modellib.evaluations.disentangling import digit_swaps, mean_images, nearest_truth, swap_error, swap_pairs
 from modellib.evaluations.style import style_information
@@ -34,6 +35,7 @@ from modellib.networks import FixedStdEncoder
 from modellib.swap_pictures import interpolation, swap_grid
 
 METRICS = ("accuracy", "information", "codes", "swaps")
+ON_REQUEST = ("probes",)
 N_SWAPS = 2000
 N_READ = 10_000  # codes that classifiers are fitted on, and as many that they are tested on, at most
 PICTURED = {"shapes": shapes.PICTURED, "sprites": sprites.PICTURED}  # the same in every picture; MNIST's are ours
@@ -63,7 +65,8 @@ def model(data: dict, options: DisentanglingOptions) -> tuple[SwappingModel, dis
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
+    model = SwappingModel(class_encoder, networks.decoder, style_encoder, networks.reconstructor, "mean")
+    return model, networks
 
 
 def evaluate(
@@ -82,10 +85,11 @@ def evaluate(
         model.encoder, model.decoder, loaded.sets, {}, code="mean", progress=announced_bar,
         settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
     )
-    results = protocol.evaluate(on, splits=splits, metrics=metrics)
+    results = protocol.evaluate(on, splits=splits, metrics=[name for name in metrics if name in protocol.METRICS])
     found = {}
-    if "codes" in metrics:
-        found["codes"] = _read_codes(model, loaded, splits, batch_size, random)
+    for name in ("codes", "probes"):
+        if name in metrics:
+            found[name] = _read_codes(model, loaded, splits, batch_size, random, strongly=name == "probes")
     if "swaps" in metrics:
         found["swaps"] = _swap(model, loaded, splits, batch_size, random)
     for by_split in found.values():
@@ -94,9 +98,13 @@ def evaluate(
     return results
 
 
-def _read_codes(model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
-    """I(X;S), and what classifiers read off samples of both codes. They never see the codes that they are tested on:
-    for the test set they are fitted on the training set, for the training set on one half of it.
+def _read_codes(
+    model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable, *, strongly: bool
+) -> dict:
+    """I(X;S), and what classifiers read off samples of both codes; strongly: what a network and forests (DCI) do.
+
+    They never see the codes that they are tested on: for the test set they are fitted on the training set, for the
+    training set on one half of it.
     """
     encoders = {"style": model.style_encoder, "class": model.encoder}
     codes = {
@@ -118,14 +126,22 @@ def _read_codes(model: SwappingModel, loaded: Loaded, splits: Sequence[str], bat
         def read(key: str, code: str, targets: dict[str, Tensor], name=name, fit=fit, test=test) -> dict[str, float]:
             return readable(
                 key, codes[code, "train"][fit], targets["train"][fit], codes[code, name][test], targets[name][test],
-                knn=True,
+                probes=("mlp_accuracy",) if strongly else ("accuracy", "knn_accuracy"),
             )
 
-        announced_bar(f"what the codes say, {name} set")
+        announced_bar(f"what {'strong probes read off the codes' if strongly else 'the codes say'}, {name} set")
+        by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
+        if strongly:
+            results[name] = read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
+            if (factors := loaded.data.train.factors) is not None:
+                results[name] |= dci(
+                    {code: codes[code, "train"][fit] for code in encoders}, factors[fit],
+                    {code: codes[code, name][test] for code in encoders}, getattr(loaded.data, name).factors[test],
+                )
+            continue
         result: dict[str, Any] = style_information(
             model.style_encoder, images, draw=partial(sample, generator=random("style", name)), batch_size=batch_size,
         )
-        by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
         result |= read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
         for column, factor in enumerate(loaded.data.factors.names if loaded.data.factors else ()):
             by_set = {which: getattr(loaded.data, which).factors[:, column] for which in protocol.SPLITS}

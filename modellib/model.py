@@ -34,6 +34,7 @@ class Model:
     encoder: nn.Module  # of the class code T; images (B, ...) -> mean, std
     decoder: nn.Module  # class code -> logits
     style_encoder: nn.Module | None  # of the style code S, where there is one; images (B, ...) -> mean, std
+    reconstructor: nn.Module | None  # style code, labels -> images
     code: str  # what the published figures look at, a "sample" or the "mean"
 
     def modules(self) -> list[nn.Module]:
@@ -51,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class SwappingModel(Model):
-    """One that makes images as well."""
+    """One that has it all."""
 
     style_encoder: nn.Module
-    reconstructor: nn.Module  # style code, labels -> images
+    reconstructor: nn.Module

@@ -55,7 +55,7 @@ def lagrangian_model(data: dict, options: Any) -> tuple[Model, ib_lagrangian.Lag
     record = ib_lagrangian.MODELS[options.model]
     input_dim, random = torch.Size(data["image_shape"]).numel(), generator(options.rand_seed, "networks")
     networks = record.build(input_dim, data["n_classes"], options, random)
-    return Model(networks.encoder, networks.decoder, None, None, record.code), networks
+    return Model(networks.encoder, networks.decoder, None, record.code), networks
 
 
 def disenib_model(data: dict, options: Any) -> tuple[Model, disenib.Networks]:
@@ -67,8 +67,7 @@ def disenib_model(data: dict, options: Any) -> tuple[Model, disenib.Networks]:
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    model = SwappingModel(class_encoder, networks.decoder, style_encoder, networks.reconstructor, "mean")
-    return model, networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate_published(

@@ -65,8 +65,7 @@ def model(data: dict, options: DisentanglingOptions) -> tuple[SwappingModel, dis
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    model = SwappingModel(class_encoder, networks.decoder, style_encoder, networks.reconstructor, "mean")
-    return model, networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate(

@@ -34,16 +34,14 @@ class Model:
     encoder: nn.Module  # of the class code T; images (B, ...) -> mean, std
     decoder: nn.Module  # class code -> logits
     style_encoder: nn.Module | None  # of the style code S, where there is one; images (B, ...) -> mean, std
-    reconstructor: nn.Module | None  # style code, labels -> images
     code: str  # what the published figures look at, a "sample" or the "mean"
 
     def modules(self) -> list[nn.Module]:
         return [part for part in vars(self).values() if isinstance(part, nn.Module)]
 
     def to(self, device: torch.device) -> Self:
-        return replace(self, **{
-            name: part.to(device) for name, part in vars(self).items() if isinstance(part, nn.Module)
-        })
+        parts = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, nn.Module)}
+        return replace(self, **parts)
 
     def classifier(self) -> Classifier:
         """Encoder and decoder as one module, on mean codes."""
@@ -52,7 +50,7 @@ class Model:
 
 @dataclass(frozen=True)
 class SwappingModel(Model):
-    """One that has it all."""
+    """One that makes images as well."""
 
     style_encoder: nn.Module
-    reconstructor: nn.Module
+    reconstructor: nn.Module  # style code, labels -> images

@@ -67,9 +67,7 @@ def disenib_model(data: dict, options: Any) -> tuple[Model, disenib.Networks]:
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return SwappingModel(
-        class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor
-    ), networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate_published(

@@ -397,8 +397,8 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
                 axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
                              label=f"{_label(run)}, {code} code")
     bar = figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40)
-    assert bar.solids is not None
-    bar.solids.set_rasterized(True)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)
     model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
                Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]

@@ -41,8 +41,9 @@ ABLATION_ROWS = {
     "worst case, ε = 0.1, %": "robustness/worst_case/0.1", "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
     **{METRICS[key]: f"test/{key}" for key in (
         "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy"
-    )},
+    )},  # how independent S and T are
 }
+PROBES = [METRICS[f"style_to_label_{probe}accuracy"] for probe in ("", "knn_", "mlp_")]
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
@@ -55,12 +56,15 @@ ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of
 }
 OVERVIEW = [METRICS[key] for key in (
     "accuracy_mean_code", "swap_mse", "reconstruction_mse", "class_mean_mse", "swap_psnr", "swap_recognised",
-    "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation", "style_to_label_accuracy",
-    "style_to_label_knn_accuracy", "style_to_label_chance",
+    "classifier_accuracy", "swap_shows_label", "swap_slant_correlation", "swap_thickness_correlation",
+    "dci_codes_disentanglement", "dci_codes_completeness", "dci_disentanglement", "dci_completeness",
+    "dci_informativeness", "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy",
+    "style_to_label_chance",
 )]  # of the disentangling runs, in docs/results.md
 SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
            "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
 WORST_CASE = "worst case"
+LATE = 6000  # steps, by which the estimator's outputs have met at 0
 ENOUGH = 5  # seeds, for an interval that says something
 ABSENT = "not run"
 
@@ -136,6 +140,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
+        "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "ablations": _ablations(of(runs, "ablations", PAPER_DATA)),
         "sweeps": {
             f"{data}/{name}": [
@@ -214,6 +219,14 @@ def _scores(runs: Sequence[FinishedRun]) -> dict:
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[score] = over_seeds(values, scale=100)
     return found
+
+
+def _estimator(runs: Sequence[FinishedRun]) -> dict[str, float]:
+    """seed -> how far the density estimator's outputs lie from 0 at most, from step LATE on."""
+    keys = ("train/output_real", "train/output_fake")
+    late = {run.seed: [abs(line[key]) for line in run.metrics for key in keys if key in line and line["step"] >= LATE]
+            for run in runs}
+    return {str(seed): max(outputs) for seed, outputs in late.items() if outputs}
 
 
 def _ablations(runs: Sequence[FinishedRun]) -> dict[str, dict]:

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from custom_pkg.pictures import captioned
-from experiments.catalogue import METHODS
-from reporting import figures, tables
+from experiments.catalogue import ABLATIONS, METHODS
+from reporting import figures, reproduction, tables
 from reporting.collect import Place, collect, read_runs, thinned
 from reporting.figures import draw_all, noise_point
 from reporting.grid import QUICK_LABEL
@@ -165,6 +165,26 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path):
         for axes in (left, right)
     ]
     assert shown == [[([0, 0.1], [90, 80]), ([0, 0.1], [90, 60])], [([0, 0.1, 2], [90, 60, 0])]]
+
+
+def test_the_reproduction_report_is_that_of_the_committed_runs_and_says_what_is_missing(built):
+    text = (ROOT / "docs/report.md").read_text(encoding="utf-8")
+    without_pictures = reproduction.render(committed(), [], ROOT / "docs")
+    drawn = re.findall(r"!\[.*\]\((.*)\)\n\n.*\n\n", text)
+    assert drawn and all((ROOT / "docs" / picture).exists() for picture in drawn)
+    lines = [line for line in re.sub(r"!\[.*\]\(.*\)\n\n.*\n\n", "", text).splitlines() if line]
+    absent = ("", "The curve has not been run yet.")
+    assert lines == [line for line in without_pictures.splitlines() if line not in absent]
+    for claim in committed()["claims"]:
+        assert text.count(f"**Verdict: {claim['verdict']}** {claim['because']}\n") == 1
+    few = (built / "docs/report.md").read_text(encoding="utf-8")  # of runs of VIB alone
+    for gap in ("NIB, squared-VIB, squared-NIB, DisenIB, plain network, PGD-trained, CEB on MNIST", "ten seeds of VIB",
+                "attacks of VIB", "10 of the 10 ablations"):
+        assert f"\n| {gap}" in few
+    found = committed() | {"ablations": dict.fromkeys(ABLATIONS, {})}
+    gaps = [what for what, _ in reproduction.missing(found)]
+    assert gaps and not any("ablations" in gap for gap in gaps)
+    assert sum(float(row[3]) for row in reproduction.cost(found).rows) > 10
 
 
 def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_of_the_noise(tmp_path):

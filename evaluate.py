@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, run_script
+from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
@@ -42,7 +42,7 @@ from custom_pkg.options import (
 from custom_pkg.run_folder import RunFolder
 from experiments import robust_accuracy
 from experiments.experiment import Experiment
-from experiments.option_groups import OUTSIDE
+from experiments.option_groups import OUTSIDE, ComparisonOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
 from experiments.runs import TrainedRun, read_run
@@ -148,14 +148,17 @@ def main() -> None:
 
     name = name_for(path, saved["sha256"], folder)
     if options.code not in ("published", model.code):
-        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
+        model, name = replace(model, code=options.code), f"{name}-{options.code}-code"
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
     if ordinary := [metric for metric in metrics if metric != "robustness"]:
-        results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        try:
+            results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        except ValueError as error:  # codes that are not numbers
+            raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
         curves = results.pop("ood_curves", None)
         tables.append(beside_the_paper(results, saved["script"], settings))
-    if "robustness" in metrics:
+    if "robustness" in metrics and isinstance(settings, ComparisonOptions):
         results["robustness"] = robust_accuracy.measure(
             model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
             attacks=options.attacks, seed=settings.rand_seed, source=source,

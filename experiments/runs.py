@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from custom_pkg import checkpoints
 from custom_pkg.compute import exact_and_repeatable, pick_device
@@ -38,13 +39,15 @@ COMMITTED = Path(__file__).parent.parent / "results"
 class TrainedRun:
     """A run, as one of its checkpoints has it.
 
-    options: those it was trained with, as its script's `Options`. saved: what else the file says of the run: "script",
-    "data" (what it was trained on), "position" ("epoch", "step"), "sha256" (of the file).
+    options: those it was trained with, as its script's `Options`. networks: what the model is made of, by the names in
+    checkpoints. saved: what else the file says of the run: "script", "data" (what it was trained on), "position"
+    ("epoch", "step"), "sha256" (of the file).
     """
 
     path: Path
     options: RunOptions
     model: Model = field(repr=False)
+    networks: dict[str, nn.Module] = field(repr=False)
     device: torch.device
     saved: dict = field(repr=False)
 
@@ -62,6 +65,19 @@ class TrainedRun:
             )
         return loaded
 
+    @property
+    def metrics(self) -> dict:
+        """What was measured of these weights: in an exported file, or in its run's folder. Empty for nothing."""
+        if "metrics" in self.saved:
+            return self.saved["metrics"]
+        folder, sha256 = RunFolder(at=self.path.parent.parent), self.saved["sha256"]
+        for file in (folder.evaluation, folder.path / f"evaluation-{self.path.stem}.json"):
+            found = read_json(file) if file.exists() else {}
+            same = all(found.get(name) == count for name, count in self.saved["position"].items())
+            if same and found.pop("checkpoint_sha256", sha256) == sha256:
+                return found
+        return {}
+
     def evaluate(self, metrics: Collection[str] = (), splits: Sequence[str] = SPLITS) -> dict[str, dict]:
         """Those of `experiment.metrics` that are named, or all: fractions of 1 and nats, as in evaluation.json."""
         exact_and_repeatable()
@@ -73,8 +89,9 @@ class TrainedRun:
 def read_run(path: Path, device: torch.device) -> TrainedRun:
     """The run in a file. Raises UserError."""
     saved = checkpoints.load_run(path)
-    options, model = restored(saved, path)
-    return TrainedRun(path, options, model.to(device), device, saved)
+    options, model, networks = restored(saved, path)
+    del saved["state"], saved["logs"]  # with all that only training needs
+    return TrainedRun(path, options, model.to(device), networks, device, saved)
 
 
 def load_run(

@@ -16,7 +16,7 @@ from reporting.report import pages_with_tables
 
 PAGES = [
     *pages_with_tables(REPOSITORY / "README.md"),
-    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "SECURITY.md", "tests/README.md")),
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "SECURITY.md", "tests/README.md", "results/models/README.md")),
 ]
 NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 MARKS = re.compile(r"(?<=<!-- )(.+?)(: begin -->\n)(.*?)(?=<!-- \1: end -->)", re.DOTALL)

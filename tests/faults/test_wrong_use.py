@@ -12,6 +12,7 @@ GOOD = {  # a command line of each script that would be accepted
     "train_disenib_shapes.py": "--desc=x --data_source=rendered",
     "train_disenib_sprites.py": "--desc=x --data_source=rendered",
     "evaluate.py": "--desc=x",
+    "export.py": "--desc=x",
     "reproduce.py": "",
 }
 EVERYWHERE = [  # flags added to a good command line, and words of the answer
@@ -152,6 +153,10 @@ OF_SCRIPT = {
         (["--eval_odin_out_data=noise"], "--eval_odin_out_data"),
         (["--lambda_kl=1"], "--lambda_kl"),
         (["--metrics=accuracy,speed"], "--metrics"),
+    ],
+    "export.py": [
+        ([], "STORAGE/experiments/x"), (["--format=onnx"], "--format"), (["--dtype=int8"], "--dtype"),
+        (["--to="], "--to"), (["--checkpoint=first"], "--checkpoint"), (["--to=x.bin"], ".safetensors"),
     ],
     "reproduce.py": [
         (["--only=vib,gin"], "--only and gin"),

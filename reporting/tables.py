@@ -12,6 +12,7 @@ from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
 from reporting.claims import claims
 from reporting.collect import FinishedRun, of, sweeps
+from reporting.grid import LAMBDA
 
 SPLITS = ("train", "test")
 EPSILONS = ("0.1", "0.2", "0.3")
@@ -97,11 +98,11 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
         "sweeps": {
-            f"{data}/{name}": [
-                {"seed": run.seed, "lambda_kl": run.lambda_kl} | {split: point(run, split) for split in SPLITS}
+            f"{data}/{name}{'' if swept == LAMBDA else f'/{swept}'}": [
+                {"seed": run.seed, swept: run.value} | {split: point(run, split) for split in SPLITS}
                 for run in points
             ]
-            for (data, name), points in sweeps(runs).items()
+            for (data, name, swept), points in sweeps(runs).items()
         },
         "runs": [_record(run) for run in runs],
     }
@@ -195,13 +196,15 @@ def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
 def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
-    for key, values in _by_key({run.seed: run.evaluation for run in runs}).items():
-        split, _, metric = key.partition("/")
-        metric, _, factor = metric.partition("/")
-        if metric in METRICS:
-            row = METRICS[metric].format(factor)
-            scale, digits = UNITS[row.rsplit(", ", 1)[1]]
-            found.setdefault(split, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
+    for name in dict.fromkeys(run.name for run in runs):
+        end = "" if name == PROPOSED else f", {name}"
+        for key, values in _by_key({run.seed: run.evaluation for run in runs if run.name == name}).items():
+            split, _, metric = key.partition("/")
+            metric, _, factor = metric.partition("/")
+            if metric in METRICS:
+                row = METRICS[metric].format(factor)
+                scale, digits = UNITS[row.rsplit(", ", 1)[1]]
+                found.setdefault(f"{split}{end}", {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
     return found
 
 
@@ -341,15 +344,21 @@ def disentangling(tables: dict, data: str) -> Table | None:
     if not by_split:
         return None
     rows = dict.fromkeys(row for figures in by_split.values() for row in figures)
-    return _side_by_side(DATA_SETS[data].title, {SETS[split]: figures for split, figures in by_split.items()}, rows)
+    return _side_by_side(DATA_SETS[data].title, {_set(split): figures for split, figures in by_split.items()}, rows)
 
 
 def disentangling_overview(tables: dict) -> Table:
     """What matters most of the disentangling runs, a column per data set and split; without those that were not run."""
     return _side_by_side("ours", {
-        f"{DATA_SETS[data].title}, {'training' if split == 'train' else 'unseen'}": figures
+        f"{DATA_SETS[data].title}, {_set(split, train='training', test='unseen')}": figures
         for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
     }, OVERVIEW)
+
+
+def _set(split: str, **names: str) -> str:
+    """The title of a column: which images, and of a run of one's own its description too."""
+    which, _, name = split.partition(", ")
+    return f"{name}, {(names or SETS)[which]}" if name else (names or SETS)[which]
 
 
 def _side_by_side(corner: str, columns: dict[str, dict], rows: Iterable[str]) -> Table:
@@ -402,7 +411,7 @@ def to_csv(tables: dict) -> str:
         for model, found in tables["detection"].items()
         for outside, codes in found.items() for code, figure in codes.items()
     ] + [
-        (data, PROPOSED, f"{row}; {SETS[split]}", figure)
+        (data, split.partition(", ")[2] or PROPOSED, f"{row}; {SETS[split.partition(', ')[0]]}", figure)
         for data, by_split in tables["disentangling"].items()
         for split, of_split in by_split.items() for row, figure in of_split.items()
     ]

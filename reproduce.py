@@ -25,10 +25,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from custom_pkg import options as opt
-from custom_pkg.compute import pick_device
+from custom_pkg.compute import pick_device, visible_gpus
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
 from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
@@ -67,7 +68,7 @@ class Options:
     )
     list: bool = option(False, group="how", help="start nothing: show what would run and how long; also --dry_run")
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
-    jobs: int = option(1, group="how", check=size, help="runs side by side")
+    jobs: int = option(1, group="how", check=size, help="runs side by side, shared out evenly among the GPUs")
     precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
     data_root: str = option(
         "STORAGE/datasets", group="how", check=place_complaint, help="passed on: where data sets lie or are put"
@@ -109,9 +110,10 @@ def main() -> None:
         print(plan(runs, attacks, jobs=options.jobs, device=device.type))
         return
     with StopRequest() as stop:
-        ends = run_all(runs, jobs=options.jobs, stop=stop)
+        run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
+        ends = run_them(runs)
         if "robustness" in options.stages and not ends.interrupted:
-            ends += run_all(grid.attacked(ends.finished), jobs=options.jobs, stop=stop)
+            ends += run_them(grid.attacked(ends.finished))
     if ends.finished and not ends.interrupted:
         show_report(options, own)
     missing = tell(ends)

@@ -25,15 +25,14 @@ from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.errors import run_script
-from custom_pkg.options import RunOptions, not_negative, option, positive, size
+from custom_pkg.options import not_negative, option, positive, size
 from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar
 from custom_pkg.training_run import Progress, Start, TrainingRun
-from dataloader import DATASETS
 from dataloader.batches import ShuffledBatches
 from experiments import quantitative
 from experiments.experiment import Loaded
-from experiments.option_groups import EvaluationOptions
+from experiments.option_groups import ComparisonOptions
 from experiments.start import closing, introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
@@ -44,10 +43,9 @@ SCRIPT = Path(__file__).stem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions, EvaluationOptions):
+class Options(ComparisonOptions):
     """Defaults are the published settings."""
 
-    dataset: str = option("mnist", group="objective", choices=DATASETS, help="images and labels")
     model: str = option(
         "vib", group="objective", choices=MODELS, instead={"disenib": "python train_disenib.py"},
         help="bound on I(X;T); plain has none, and a code without noise",
@@ -111,6 +109,10 @@ class LagrangianProgress(Progress):
     best_accuracy: float = -1.0  # on the test set, of sampled codes
     best_epoch: int = 0
 
+    def ended(self, options: Options) -> bool:
+        out_of_trials = 0 < options.early_stop_trials <= self.epoch - self.best_epoch
+        return out_of_trials or self.epoch >= options.epochs
+
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
@@ -143,7 +145,7 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
     against = "" if options.train_attack == "none" else f"trained against {options.train_attack.upper()}, "
     run.log.say(introduction(f"{options.model.upper()}, {rate}, {against}seed {seed}", start, loaded, progress.step))
 
-    while not progress.finished:
+    while not progress.ended(options):
         # One epoch of steps.
         began = time.monotonic()
         for group in optimizer.param_groups:
@@ -169,12 +171,10 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
             metrics |= {f"eval/{split}/{name}": value for name, value in result.items()}
         losses.clear()
 
-        # When it is saved, and when it ends.
+        # When it is saved.
         improved = metrics["eval/test/accuracy"] > progress.best_accuracy
         if improved:
             progress.best_accuracy, progress.best_epoch = metrics["eval/test/accuracy"], progress.epoch
-        out_of_trials = 0 < options.early_stop_trials <= progress.epoch - progress.best_epoch
-        progress.finished = out_of_trials or progress.epoch == options.epochs
 
         run.log.scalars(metrics, **progress.position())
         run.save(best=improved)
@@ -196,7 +196,7 @@ def attack_of(options: Options) -> Callable | None:
     )
 
 
-def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) -> str:
+def epoch_line(metrics: dict[str, float], progress: LagrangianProgress, seconds: float) -> str:
     return (
         f"epoch {progress.epoch:3d}  dec {metrics['train/loss_dec']:.4f}  kl {metrics['train/loss_kl']:8.3f}  "
         f"train {metrics['eval/train/accuracy']:7.2%}  test {metrics['eval/test/accuracy']:7.2%}  "

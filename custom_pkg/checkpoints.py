@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
+from custom_pkg import exported
+from custom_pkg.compute import generator as new_generator
 from custom_pkg.errors import RunFailed, UserError, first_line
 from custom_pkg.files import link_atomically, write_atomically
 from custom_pkg.hostile_files import check_archive, check_tensors, first_not_finite, tensors
-from custom_pkg.options import RunOptions, desc_complaint, differences, shown
+from custom_pkg.options import RunOptions, desc_complaint, other_run, shown
 from custom_pkg.run_folder import RunFolder
 
 FORMAT = "disentangled-information-bottleneck checkpoint"
@@ -38,7 +40,7 @@ def save(path: Path, state: dict, *, keep: Path | None = None) -> None:
 
 
 def load(path: Path) -> dict:
-    """Read what `save` wrote, onto the CPU, with the file's own "sha256".
+    """Read what `save` wrote, or an exported run, onto the CPU, with the file's own "sha256".
 
     Raises UserError when the file is missing, damaged or not one of ours.
     """
@@ -49,8 +51,11 @@ def load(path: Path) -> dict:
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     try:
-        check_archive(content)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if exported.is_packed(content):
+            state = exported.unpack(content)
+        else:
+            check_archive(content)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         check_tensors(state)
     except Exception as error:  # whatever a broken or hostile file provokes
         reason = f": {error}" if type(error) is ValueError and "\n" not in str(error) else ""
@@ -69,9 +74,9 @@ def load(path: Path) -> dict:
 
 
 def load_run(path: Path) -> dict:
-    """Read the checkpoint of a training run, with its PARTS. Raises UserError."""
+    """Read the checkpoint of a training run, or an exported run, with its PARTS. Raises UserError."""
     saved = load(path)
-    for name, kind in PARTS.items():
+    for name, kind in (PARTS | {"metrics": dict} if "metrics" in saved else PARTS).items():
         if not isinstance(saved.get(name), kind):
             raise UserError(f"{path} lacks what a checkpoint of a training run holds ({name}): use another one")
     counts = [saved["position"].get("epoch"), saved["position"].get("step"), *saved["logs"].values()]
@@ -105,7 +110,7 @@ def newest_good(folder: RunFolder, script: str, options: RunOptions) -> tuple[di
 def _load_own(path: Path, script: str, options: RunOptions) -> dict:
     saved = load_run(path)
     impossible = desc_complaint(str(saved["options"].get("desc")))  # another one is that of a run that was moved
-    if saved["script"] != script or impossible or differences(options, saved["options"]):
+    if saved["script"] != script or impossible or other_run(options, saved["options"]):
         raise UserError(f"{path} is of another run: put the right one there")
     return saved
 
@@ -117,22 +122,28 @@ def put_aside_last(folder: RunFolder) -> None:
     link_atomically(folder.previous_checkpoint, folder.last_checkpoint)
 
 
-def check_can_go_on(saved: dict, data: dict, device: torch.device) -> None:
-    """Raise UserError where a checkpoint is of a training on other images, or on another kind of device."""
+def check_can_go_on(saved: dict, data: dict, device: torch.device, *, asked: str) -> None:
+    """Raise UserError where a checkpoint is of a training on other images.
+
+    Or on another kind of device, unless the user has `asked` for this one (--device): "auto" moves no run.
+    """
     if any(saved["data"].get(key) != value for key, value in data.items() if key != "source"):
         raise UserError(
             f"this run was trained on other images ({shown(str(saved['data'].get('source')))}; now {data['source']}): "
             "give it those, or choose another --desc"
         )
-    if saved["device"] != device.type:
+    if saved["device"] != device.type and asked == "auto":
         raise UserError(
-            f"this run was trained on {saved['device']}, and another kind of device cannot continue its random "
-            f"numbers: go on with --device={saved['device']}"
+            f"this run was trained on {shown(saved['device'])}, and another kind of device cannot continue its random "
+            f"numbers: go on with --device={shown(saved['device'])}, or with other ones by --device={device.type}"
         )
 
 
-def restore(saved: dict, path: Path, parts: dict, generators: dict[str, torch.Generator]) -> None:
-    """Bring parts and generators to the state of a checkpoint, that of `path`. Raises UserError."""
+def restore(saved: dict, path: Path, parts: dict, generators: dict[str, torch.Generator], *, moved: bool) -> None:
+    """Bring parts and generators to the state of a checkpoint, that of `path`. Raises UserError.
+
+    moved: the run goes on on another kind of device, where generators begin anew, by where the run stands.
+    """
     try:
         for name, part in parts.items():
             if isinstance(part, torch.optim.Optimizer):
@@ -140,8 +151,13 @@ def restore(saved: dict, path: Path, parts: dict, generators: dict[str, torch.Ge
             else:
                 part.load_state_dict(saved["state"][name])
         states = saved["state"]["generators"]
+        if moved:
+            states.get("global", {}).pop("device", None)
         for name, generator in generators.items():
-            if name != "global" or name in states:  # runs once kept only those of their own
+            if moved and name != "global":
+                anew = saved["options"]["rand_seed"], name, "moved", saved["position"]["step"]
+                generator.set_state(new_generator(*anew, device=generator.device).get_state())
+            elif name != "global" or name in states:  # runs once kept only those of their own
                 generator.set_state(states[name])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
         raise UserError(

@@ -35,6 +35,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def visible_gpus(device: str) -> list[str]:
+    """The GPUs that --device=auto or cuda may be one of, as CUDA_VISIBLE_DEVICES names them; none for other devices."""
+    if device not in ("auto", "cuda"):
+        return []
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(i) for i in range(count)] if named is None else named.split(",")[:count]
+
+
 def exact_and_repeatable() -> None:
     """On a GPU: convolutions in float32 where float32 is asked for, and by algorithms that repeat their bits."""
     torch.backends.cudnn.allow_tf32 = False  # the default rounds to 10 bits; for products it already is off
@@ -63,7 +72,7 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
     on was begun with, which is kept where it is exact.
     """
     switch = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and later
-    if device.type != "cpu" or not hasattr(switch, "fp32_precision") or not torch.backends.mkldnn.is_available():
+    if switch is None or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return products()
     random = torch.Generator().manual_seed(0)
     inputs, weight = (torch.randn(n, 1024, generator=random) for n in (rows, 1024))
@@ -74,7 +83,7 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
         switch.fp32_precision = way
         began = time.perf_counter()
         for left, right in pairs:
-            left @ right
+            torch.matmul(left, right)
         return time.perf_counter() - began
 
     try:
@@ -140,8 +149,9 @@ class GlobalGenerators:
         random.seed(seed)
 
     def get_state(self) -> dict:
-        _, keys, position, *gauss = np.random.get_state()
-        state = {"torch": torch.get_rng_state(), "numpy": [keys.tolist(), position, *gauss]}
+        drawn = np.random.get_state(legacy=False)
+        numpy = [drawn["state"]["key"].tolist(), drawn["state"]["pos"], drawn["has_gauss"], drawn["gauss"]]
+        state = {"torch": torch.get_rng_state(), "numpy": numpy}
         state["python"] = [list(part) if isinstance(part, tuple) else part for part in random.getstate()]
         if self._on_device:
             state["device"] = self._on_device.get_rng_state(*self._which)
@@ -151,7 +161,7 @@ class GlobalGenerators:
         torch.set_rng_state(state["torch"])
         np.random.set_state(("MT19937", *state["numpy"]))
         random.setstate(tuple(tuple(part) if isinstance(part, list) else part for part in state["python"]))
-        if self._on_device:
+        if self._on_device and "device" in state:  # not there after a move from another kind of device
             self._on_device.set_rng_state(state["device"], *self._which)
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ONCE = ("resume", "overwrite")  # options of one start of a run, not settings of the run
-FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes; the kind of device may not differ
+FREE_AT_RESUME = ("desc", "data_root", "device")  # where a run lies and computes
+LENGTHS = ("epochs", "steps")  # how long a run trains: more of it is allowed when it goes on
 Check = Callable[[Any], str | None]  # the complaint about a value, or None
 T = TypeVar("T", bound="DataclassInstance")
 RENAMED = {  # flags of the paper's own code, and one that no Python name can have -> options that mean the same
@@ -194,6 +195,19 @@ def differences(options, saved: dict) -> dict[str, tuple]:
     }
 
 
+def longer(options, saved: dict) -> dict[str, tuple[int, int]]:
+    """Those of the differences by which a run that goes on is to become longer."""
+    return {
+        name: (before, now) for name, (before, now) in differences(options, saved).items()
+        if name in LENGTHS and isinstance(before, int) and before < now
+    }
+
+
+def other_run(options, saved: dict) -> dict[str, tuple]:
+    """Those of the differences that make it another run, which cannot go on so."""
+    return {name: pair for name, pair in differences(options, saved).items() if name not in longer(options, saved)}
+
+
 def _plain(values: dict) -> dict:
     """As JSON takes them: tuples become lists."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -217,7 +231,7 @@ def _argument(cls, field) -> dict:
         if isinstance(value, tuple) and distinct:
             value = tuple(dict.fromkeys(value))
         if field.name == "desc":
-            value = re.sub(r"^(\./)?STORAGE/experiments/(.*?)/*$", r"\2", value)
+            value = re.sub(r"^(\./)?STORAGE/experiments/(.*?)/*$", r"\2", text)
         return _checked(field, value)
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
@@ -241,7 +255,7 @@ def _kind(cls, field):
     return typing.get_type_hints(cls)[field.name]
 
 
-def _read(kind, text: str):
+def _read(kind, text: str) -> Any:
     if typing.get_origin(kind) is tuple:
         if text.startswith("[") != text.endswith("]"):
             raise ValueError
@@ -268,8 +282,8 @@ def _checked(field, value):
             complaint = "must be a finite number"
         elif choices and element not in choices:
             complaint = f"must be {' or '.join(choices)}"
-            if element.lower() in instead:
-                complaint += f"; you may look for {instead[element.lower()]}"
+            if meant := instead.get(str(element).lower()):
+                complaint += f"; you may look for {meant}"
         if complaint:
             raise UserError(f"--{field.name}={shown(_written(value))}: {complaint}")
     return value

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from custom_pkg.errors import UserError
 from custom_pkg.files import lock, make_folder, read_json, remove_temporaries
-from custom_pkg.options import RunOptions, differences, shown
+from custom_pkg.options import RunOptions, longer, other_run, shown
 
 STORAGE = Path("STORAGE")
 
@@ -21,8 +21,9 @@ STORAGE = Path("STORAGE")
 class RunFolder:
     """The files of one run, named by its description and its seed."""
 
-    def __init__(self, desc: str, seed: int):
-        self.path = STORAGE / "experiments" / desc / f"seed{seed}"
+    def __init__(self, desc: str = "", seed: int = 0, *, at: Path | None = None):
+        """at: where it lies, for reading one that is not in STORAGE here."""
+        self.path = at or STORAGE / "experiments" / desc / f"seed{seed}"
         self.tensorboard = STORAGE / "tensorboard" / desc / f"seed{seed}"
         self.config = self.path / "config.json"
         self.log = self.path / "train.log"
@@ -69,7 +70,7 @@ class RunFolder:
         """Refuse, before anything is written, what would mix or lose a run. Raises UserError."""
         if options.resume and options.overwrite:
             raise UserError("--resume and --overwrite exclude each other: give one of them")
-        if not (options.resume and self.evaluation.exists()):  # which is only shown
+        if not self.only_shown(options):
             for place in (self.checkpoints, self.tensorboard):
                 _check_folder(place)
         if options.resume and not self.exists():
@@ -84,7 +85,7 @@ class RunFolder:
             self._check_script()
             different = [
                 f"--{shown(name)} was {shown(str(before))}, now {shown(str(now))}"
-                for name, (before, now) in differences(options, saved).items()
+                for name, (before, now) in other_run(options, saved).items()
             ]
             if different:
                 raise UserError(
@@ -97,6 +98,10 @@ class RunFolder:
                 f"a run {state} in {self.path}: add --resume to go on with it, --overwrite to delete it and "
                 "start anew, or choose another --desc or --rand_seed"
             )
+
+    def only_shown(self, options: RunOptions) -> bool:
+        """Whether resuming with these options does no more than to show what is finished. Raises UserError."""
+        return options.resume and self.evaluation.exists() and not longer(options, self.saved_options())
 
     def _check_script(self) -> None:
         """Refuse to go on with a run of another script than the one that is running."""
@@ -135,6 +140,18 @@ class RunFolder:
             f"process {holder or 'unknown'} is running in {self.path}: wait for it, or choose another --desc or "
             "--rand_seed"
         )
+
+    def put_aside_results(self, name: str) -> bool:
+        """Move what was measured of a run that is to become longer to a folder inside its own; whether there was any.
+
+        evaluation.json first: without it the run counts as not finished, wherever this is cut short.
+        """
+        results = [*self.path.glob("evaluation*.json"), *self.path.glob("detection-curves*.json"), self.times]
+        for file in sorted(results, key=lambda file: file != self.evaluation):
+            if file.exists() and not file.name.startswith("evaluation-step"):  # which stay true
+                make_folder(self.path / name)
+                file.replace(self.path / name / file.name)
+        return (self.path / name).exists()
 
     def _empty(self) -> None:
         """Delete everything but the lock.

@@ -14,9 +14,9 @@ import torch
 
 from custom_pkg import checkpoints, run_log
 from custom_pkg.compute import GlobalGenerators, machine
-from custom_pkg.errors import Interrupted, RunFailed, StopRequest
+from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError
 from custom_pkg.files import link_atomically, read_json, write_json
-from custom_pkg.options import RunOptions, to_dict
+from custom_pkg.options import RunOptions, longer, to_dict
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import LossHistory, RunLog
 from custom_pkg.terminal import flatten
@@ -30,8 +30,11 @@ class Progress:
 
     epoch: int = 0  # complete passes over the training set
     step: int = 0  # as the script counts them
-    finished: bool = False
     seconds: float = 0.0  # as `TrainingRun.seconds` was when it was saved
+
+    def ended(self, options) -> bool:
+        """Whether a training with these options is at its end."""
+        return self.step >= options.steps
 
     def position(self) -> dict[str, int]:
         return {"epoch": self.epoch, "step": self.step}
@@ -79,15 +82,35 @@ class TrainingRun:
         start, folder = self._start, self._folder
         if start.options.resume and (folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()):
             saved, complaint = checkpoints.newest_good(folder, start.script, start.options)
-            checkpoints.check_can_go_on(saved, start.data, start.device)
-            checkpoints.restore(saved, folder.last_checkpoint, self._parts, self._generators)
+            checkpoints.check_can_go_on(saved, start.data, start.device, asked=start.options.device)
+            moved = saved["device"] != start.device.type
+            checkpoints.restore(saved, folder.last_checkpoint, self._parts, self._generators, moved=moved)
+            more = longer(start.options, saved["options"])
+            aside = f"until-step{self._progress.step}"
+            said = [f"--{name} was {before}, now {now}" for name, (before, now) in more.items()]
+            if more and self._progress.ended(start.options):
+                raise UserError(
+                    f"early stopping has ended this run after step {self._progress.step}, as it would have if it had "
+                    f"been begun so ({'; '.join(said)}): there is nothing to add"
+                )
+            if more and folder.put_aside_results(aside):
+                said.append(f"what was measured until now is in {folder.path / aside}")
             if complaint:
                 checkpoints.put_aside_last(folder)
             lost = run_log.cut(folder, saved["logs"])
             self.log = RunLog(folder)
             if complaint:
                 self.log.say(complaint)
-            self._record_session()
+            changes = {"longer": {name: list(pair) for name, pair in more.items()}} if more else {}
+            if moved:
+                changes["moved"] = [saved["device"], start.device.type]
+                said.append(
+                    f"warning: trained on {saved['device']} until here and on {start.device.type} from here on, with "
+                    "other random numbers and other bits than if it had stayed"
+                )
+            self._record_session(changes)
+            for line in said:
+                self.log.say(line)
             for name in lost:
                 self.log.say(f"warning: {name} is shorter than at the checkpoint: a part of what was logged is lost")
         else:
@@ -100,13 +123,15 @@ class TrainingRun:
         if self._progress.step == 0:
             self.save()  # from now on there is a checkpoint to go on from
 
-    def _record_session(self) -> None:
-        """Add to config.json where the run goes on, and say what is otherwise than in its last session."""
+    def _record_session(self, changes: dict) -> None:
+        """Add to config.json where the run goes on and what changes, and say what machine has changed since."""
         start = self._start
         config = read_json(self._folder.config)
         sessions = config.setdefault("sessions", [])
         before = sessions[-1] if sessions else config
-        now = {**describe_run({}, {}, start.device), "from": self._progress.position()}
+        now = {**describe_run({}, {}, start.device), "from": self._progress.position(), **changes}
+        if "longer" in changes:
+            config["options"] = to_dict(start.options)
         del now["options"], now["data"]
         sessions.append(now)
         write_json(self._folder.config, config)

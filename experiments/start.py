@@ -35,7 +35,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     device = pick_device(options.device)
     folder = RunFolder(options.desc, options.rand_seed)
     folder.check(options)
-    if options.resume and folder.evaluation.exists():
+    if folder.only_shown(options):
         show_results(Start(script, options, {}, device, folder, StopRequest()))
         sys.exit()
     known = (DATASETS | FACTORED)[getattr(options, "dataset", script.rsplit("_", 1)[1])]
@@ -44,7 +44,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)
     check_batch_size(options, len(loaded.data.train.labels))
-    rows = options.batch_size * getattr(options, "n_samples", 1)
+    rows = getattr(options, "batch_size", 1) * getattr(options, "n_samples", 1)
     choose_products(device, rows, folder.products() if options.resume else None)
     GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:

@@ -5,7 +5,7 @@ open and says what to run. The words follow the numbers: other runs, another ver
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ def _title(model: str) -> str:
     return METHODS[model].title
 
 
-def _missing(models: Sequence[str], there: Sequence[str]) -> str | None:
+def _missing(models: Sequence[str], there: Collection[str]) -> str | None:
     lacking = [_title(model) for model in models if model not in there]
     return f"Not run: {_listed(lacking)}." if lacking else None
 
@@ -87,8 +87,8 @@ def _generalization(found: dict, quant: Sequence[FinishedRun]) -> Claim:
     published = {model: found["quantitative"][PAPER_DATA][model]["accuracy test, %"]["mean"] for model in models}
     others = max(accuracy for model, accuracy in of_mean.items() if model != PROPOSED)
     lead = of_mean[PROPOSED] - others
-    first = max(published, key=published.get) == PROPOSED
-    best = _title(max(of_mean, key=of_mean.get))
+    first = max(published, key=published.__getitem__) == PROPOSED
+    best = _title(max(of_mean, key=of_mean.__getitem__))
     low, high = min(of_mean.values()), max(of_mean.values())
     because = f"On mean codes the test accuracies go from {low:.2f} to {high:.2f} %, {best} first."
     if first and lead < LEVEL:
@@ -108,7 +108,7 @@ def _robustness(found: dict) -> Claim:
                      "it. Strong attacks are written (`--with=robustness`), and no committed run has them.")
     ours = worst.pop(PROPOSED)
     rivals = {model: value for model, value in worst.items() if METHODS[model].published or model == "plain"}
-    best = max(rivals, key=rivals.get)
+    best = max(rivals, key=rivals.__getitem__)
     because = (f"In the worst case over many attacks of ε = {SMALLEST} on mean codes, {ours:.1f} % of the test images "
                f"stay right with DisenIB, {rivals[best]:.1f} % with {_title(best)}, the next best.")
     if ours <= rivals[best]:

@@ -28,8 +28,8 @@ class Place:
     kind: str  # of KINDS
     data: str
     name: str  # of the model
-    swept: str | None  # the option of a sweep, and its value
-    value: float | None
+    swept: str  # the option of a sweep, and its value; else "" and 0
+    value: float
     seed: int
 
     @classmethod
@@ -38,9 +38,9 @@ class Place:
         for kind, own in KINDS.items():
             found = re.fullmatch(rf"{kind}/(?P<data>[^/]+)/(?P<name>[^/]+){own}/seed(?P<seed>\d+)", where)
             if found:
-                swept, value = (found.groupdict().get(part) for part in ("swept", "value"))
-                value = None if value is None else int(value) if value.lstrip("-").isdecimal() else float(value)
-                return cls(kind, found["data"], found["name"], swept, value, int(found["seed"]))
+                swept, value = (found.groupdict().get(part) or "" for part in ("swept", "value"))
+                number = int(value or 0) if re.fullmatch(r"-?\d*", value) else float(value)
+                return cls(kind, found["data"], found["name"], swept, number, int(found["seed"]))
         return None
 
     def run(self) -> Run | None:
@@ -150,7 +150,7 @@ def read_runs(root: Path) -> list[FinishedRun]:
     kinds, models = list(KINDS), list(METHODS)
     return sorted(runs, key=lambda run: (
         kinds.index(run.kind), run.data, models.index(run.name) if run.name in models else len(models),
-        run.name, run.swept or "", run.value or 0, run.seed,
+        run.name, run.swept, run.value, run.seed,
     ))
 
 

@@ -48,7 +48,8 @@ def as_drawing(figure, prefix: str) -> Drawing:
         box = Bbox.union(list(boxes))
         left, right = max(0, scale * box.x0 - PAD), min(width, scale * box.x1 + PAD)
         top, bottom = max(0, height - scale * box.y1 - PAD), min(height, height - scale * box.y0 + PAD)
-        return tuple(round(float(value), 1) for value in (left, top, right - left, bottom - top))
+        x, y, w, h = (round(float(value), 1) for value in (left, top, right - left, bottom - top))
+        return x, y, w, h
 
     columns: dict[int, list] = {}
     for axes in figure.axes:  # those that stand one below the other belong together

@@ -21,7 +21,6 @@ from reporting.grid import LAMBDA  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
 
 SET_NAMES = {"train": "training set", "test": "test set"}
-STYLE = {"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
 
 
 class Figure(NamedTuple):
@@ -47,7 +46,8 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
     figures: list[Figure] = []
 
     def add(name: str, title: str, text: str, draw: Callable, *arguments) -> None:
-        with plt.rc_context(STYLE):
+        with plt.rc_context({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
+                             "axes.spines.top": False, "axes.spines.right": False}):
             figure = draw(*arguments)
             heading = f"{title}: {label}" if label else title
             figure.suptitle(heading, fontweight="bold")
@@ -303,7 +303,7 @@ def worst_case(runs: Sequence[FinishedRun]):
 def detection(runs: Sequence[FinishedRun]):
     models = _models(runs)
     figure = plt.figure(figsize=(11, max(4.5, 1.3 * len(models))), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.15))
     axes = left.subplots()
     for run in runs:
         fpr, tpr = zip(*run.curves["gauss"]["roc"], strict=True)
@@ -429,7 +429,9 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
             for run, star in zip(disenib, stars, strict=True):
                 axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
                              label=f"{_label(run)}, {code} code")
-    figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40).solids.set_rasterized(True)
+    bar = figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40)
+    if bar.solids:
+        bar.solids.set_rasterized(True)  # not hundreds of stripes in the page
     model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
                Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]

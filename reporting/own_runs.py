@@ -59,7 +59,7 @@ def read(target: Path, descs: Sequence[str]) -> list[FinishedRun]:
         for folder in sorted((target / FOLDER / desc).glob("seed*")):
             config = read_json(folder / "config.json")
             kind = "quant" if _script(config) in ("train_lagrangian", "train_disenib") else "disentangling"
-            place = Place(kind, _data(config), desc, None, None, int(folder.name.removeprefix("seed")))
+            place = Place(kind, _data(config), desc, "", 0, int(folder.name.removeprefix("seed")))
             runs.append(read_run(target, folder, place))
     return runs
 
@@ -87,5 +87,5 @@ def _script(config: dict) -> str:
     return next(Path(word).stem for word in config["command"].split() if word.endswith(".py"))
 
 
-def _data(config: dict) -> str | None:
-    return config.get("data", {}).get("name")
+def _data(config: dict) -> str:
+    return config.get("data", {}).get("name", "")

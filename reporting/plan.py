@@ -26,7 +26,7 @@ def plan(runs: Sequence[Run], attacks: Sequence[Run], *, jobs: int, device: str,
         records = []
     rows, commands, seconds, sources, unknown = [], [], [], [], 0
     for run in dict.fromkeys([*runs, *attacks]):
-        now, attack = state(run), isinstance(run, Attacked)
+        now, attack = state(run), run.code if isinstance(run, Attacked) else ""
         told, todo, expected = now, now in ("absent", "begun"), "–"
         if now == "begun" and not attack:
             told = f"begun, {position(run.folder)}"
@@ -43,7 +43,7 @@ def plan(runs: Sequence[Run], attacks: Sequence[Run], *, jobs: int, device: str,
                 unknown += 1
                 elsewhere = [f"{duration(_seconds(record))} on {record['machine']['device']}" for record in same[:1]]
                 expected = f"not known{''.join(f' ({words})' for words in elsewhere)}"
-        name = f"{run.desc}, attacks on its {run.code} code" if attack else run.desc
+        name = f"{run.desc}, attacks on its {attack} code" if attack else run.desc
         rows.append([name, str(run.seed), told, expected])
     lines = [format_table(["run", "seed", "now", "expected time"], rows), ""]
     if commands:

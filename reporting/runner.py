@@ -69,10 +69,13 @@ class Ends:
         )
 
 
-def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest) -> Ends:
-    """Run what is not finished; a failed run does not hold up the others. A signal is passed on, and waited for."""
+def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest, gpus: Sequence[str] = ()) -> Ends:
+    """Run what is not finished; a failed run does not hold up the others. A signal is passed on, and waited for.
+
+    gpus: what CUDA_VISIBLE_DEVICES may be for a run; each gets the one that the fewest others have.
+    """
     waiting = list(dict.fromkeys(runs))
-    at_work = _AtWork(jobs, View(len(waiting)))
+    at_work = _AtWork(jobs, gpus, View(len(waiting)))
     try:
         while waiting or at_work.processes:
             if stop.signum is not None:
@@ -83,7 +86,7 @@ def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest) -> Ends:
             try:
                 time.sleep(0.2)
             except KeyboardInterrupt:  # the second Ctrl-C
-                at_work.signal(stop.signum)
+                at_work.signal(stop.signum or signal.SIGINT)
             at_work.reap()
     finally:  # whatever has ended the loop: no run is left alone
         at_work.signal(stop.signum or signal.SIGTERM)
@@ -96,9 +99,9 @@ def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest) -> Ends:
 class _AtWork:
     """The processes of the runs that are at work, and how those before them ended."""
 
-    def __init__(self, jobs: int, view: "View"):
-        self.ends, self.view, self.processes = Ends(), view, {}  # process -> its run, and since when
-        self._threads, self._stopped = threads_for(jobs), None
+    def __init__(self, jobs: int, gpus: Sequence[str], view: "View"):
+        self.ends, self.view, self.processes = Ends(), view, {}  # process -> its run, since when, and its GPU
+        self._threads, self._gpus, self._stopped = threads_for(jobs), gpus, None
 
     def start(self, run: Run) -> None:
         """Start a run or go on with it, unless it is finished, held by another process or not what it should be."""
@@ -114,9 +117,13 @@ class _AtWork:
             self.view.say(f"{run}: finished before")
         else:
             command = run.command(resume=now == "begun")
-            prefix = f"OMP_NUM_THREADS={self._threads} " if self._threads else ""
+            taken = [gpu for _, _, gpu in self.processes.values()]
+            gpu = min(self._gpus, key=taken.count, default=None)
+            own = {"OMP_NUM_THREADS": self._threads, "CUDA_VISIBLE_DEVICES": gpu}
+            own = {name: str(value) for name, value in own.items() if value}
+            prefix = "".join(f"{name}={value} " for name, value in own.items())
             self.view.say(f"{'resumed' if now == 'begun' else 'started'}: {prefix}{shlex.join(command)}")
-            self.processes[_start(run, command, self._threads)] = run, time.monotonic()
+            self.processes[start_script(run, command, own)] = run, time.monotonic(), gpu
 
     def stop(self, signum: int) -> None:
         """Pass a signal on, once."""
@@ -124,7 +131,7 @@ class _AtWork:
             return
         self._stopped, self.ends.interrupted = signum, True
         self.signal(signum)
-        names = "; ".join(str(run) for run, _ in self.processes.values())
+        names = "; ".join(str(run) for run, *_ in self.processes.values())
         if names:
             self.view.say(f"stopping, when all is saved: {names}; Ctrl-C again stops at once")
 
@@ -136,7 +143,7 @@ class _AtWork:
     def reap(self) -> None:
         """Note how those runs ended that have ended."""
         for process in [process for process in self.processes if process.poll() is not None]:
-            run, began = self.processes.pop(process)
+            run, began, _ = self.processes.pop(process)
             took, status = duration(time.monotonic() - began), process.returncode
             if status == 0 and run.finished():
                 self.ends.finished.append(run)
@@ -144,7 +151,7 @@ class _AtWork:
             elif self._stopped is None or status not in (128 + self._stopped, -self._stopped):
                 self.ends.failed.append((run, status, last_words(log_of(run))))
                 self.view.say(f"{run}: FAILED after {took}, {ending(status)}; see {log_of(run)}")
-        self.view.show(self.ends, [run for run, _ in self.processes.values()])
+        self.view.show(self.ends, [run for run, *_ in self.processes.values()])
 
 
 def others_in_place(run: Run, now: str) -> list[str]:
@@ -156,8 +163,11 @@ def others_in_place(run: Run, now: str) -> list[str]:
     return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" else ())
 
 
-def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.Popen:
-    """The script in a process group of its own, so that Ctrl-C reaches it through us, once."""
+def start_script(run: Run, command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen:
+    """The script, with its log, in a process group of its own, so that Ctrl-C reaches it through us, once.
+
+    environment: what stands otherwise in it than in ours.
+    """
     log = log_of(run)
     make_folder(log.parent)
     with open(log, "a", encoding="utf-8") as out:
@@ -166,7 +176,7 @@ def _start(run: Run, command: Sequence[str], threads: int | None) -> subprocess.
         return subprocess.Popen(
             [sys.executable, script, *command[2:]], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             process_group=0 if hasattr(os, "setpgid") else None,
-            env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+            env=os.environ | environment,
         )
 
 

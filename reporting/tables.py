@@ -31,6 +31,7 @@ OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
     name: data.title for name, data in DATA_SETS.items() if data.outside and name != PAPER_DATA
 }
 CODES = ("sample", "mean")
+BY_CODE = {"I(X;T)": "mi_xt", "I(Y;T)": "mi_yt", "accuracy, %": "accuracy"}  # of the test set
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
@@ -94,6 +95,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "label": label,
         "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
         "detection": _detection(of(runs, "quant", PAPER_DATA)),
+        "codes": _codes(of(runs, "quant", PAPER_DATA)),
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
@@ -156,6 +158,27 @@ def _detection(runs: Sequence[FinishedRun]) -> dict:
     return found
 
 
+def _codes(runs: Sequence[FinishedRun]) -> dict:
+    """method -> code -> row of BY_CODE -> figure on the test set: the same question of sampled and of mean codes."""
+    found: dict[str, dict] = {}
+    for model, method in METHODS.items():
+        files = [method.evaluated(code) for code in CODES]  # the other code's informations, where evaluate.py has been
+        measured = {
+            run.seed: {key: value for file in files for key, value in run.others.get(file, {}).items()} | run.evaluation
+            for run in runs if run.name == model
+        }
+        for code, suffix in zip(CODES, ("", "_mean_code"), strict=True):
+            for row, key in BY_CODE.items():
+                values = {
+                    str(seed): each[f"test/{key}{suffix}"] for seed, each in measured.items()
+                    if f"test/{key}{suffix}" in each
+                }
+                if values:
+                    figure = over_seeds(values, scale=100 if row.endswith("%") else 1)
+                    found.setdefault(model, {}).setdefault(code, {})[row] = figure
+    return found
+
+
 def _robustness(runs: Sequence[FinishedRun]) -> dict:
     """method -> code -> "worst case" or an attack -> epsilon -> figure, where evaluate.py has measured it."""
     found: dict[str, dict] = {}
@@ -197,14 +220,17 @@ def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
     for name in dict.fromkeys(run.name for run in runs):
-        end = "" if name == PROPOSED else f", {name}"
-        for key, values in _by_key({run.seed: run.evaluation for run in runs if run.name == name}).items():
+        # evaluate.py may have measured more, later.
+        measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs
+                    if run.name == name}
+        for key, values in _by_key(measured).items():
             split, _, metric = key.partition("/")
             metric, _, factor = metric.partition("/")
             if metric in METRICS:
                 row = METRICS[metric].format(factor)
                 scale, digits = UNITS[row.rsplit(", ", 1)[1]]
-                found.setdefault(f"{split}{end}", {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
+                column = split if name == PROPOSED else f"{split}, {name}"
+                found.setdefault(column, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
     return found
 
 

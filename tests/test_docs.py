@@ -16,7 +16,7 @@ from reporting.report import pages_with_tables
 
 PAGES = [
     *pages_with_tables(REPOSITORY / "README.md"),
-    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "SECURITY.md", "tests/README.md")),
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "SECURITY.md", "tests/README.md", "results/models/README.md")),
 ]
 NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 MARKS = re.compile(r"(?<=<!-- )(.+?)(: begin -->\n)(.*?)(?=<!-- \1: end -->)", re.DOTALL)
@@ -74,7 +74,7 @@ def test_every_function_beside_an_equation_is_in_the_file_it_is_said_to_be_in():
 def test_every_command_parses(page):
     for script, rest in re.findall(r"python ([\w/]+\.py)([^`\n#]*)", page.read_text(encoding="utf-8")):
         there = (REPOSITORY / script).exists()
-        assert there or page.name == "extending.md", script  # which has its reader write one
+        assert there or page.name in ("extending.md", "python.md"), script  # which have their reader write one
         if there and "/" not in script:
             opt.parse(importlib.import_module(script.removesuffix(".py")).Options, rest.split())  # or it exits
     for target in re.findall(r"\bmake (run|test|\w+(?=`))", page.read_text(encoding="utf-8")):

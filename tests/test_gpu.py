@@ -75,6 +75,15 @@ def test_a_run_is_the_same_when_recorded_or_not_when_repeated_and_when_resumed(t
         assert end_of(tmp_path / "again") == ends[0]
 
 
+def test_a_run_moves_to_the_cpu_and_back_when_asked_to(tmp_path):
+    run(tmp_path, COMMANDS["vib"])
+    for epochs, before, now in ((4, "cuda", "cpu"), (5, "cpu", "cuda")):
+        said = run(tmp_path, f"{COMMANDS['vib']} --epochs={epochs} --resume --device={now}")
+        assert f"warning: trained on {before} until here and on {now} from here on" in said
+    state, evaluation = end_of(tmp_path)
+    assert evaluation["epoch"] == 5 and evaluation["test"]["accuracy"] > 0.5
+
+
 def test_a_checkpoint_of_a_gpu_is_evaluated_there_and_on_the_cpu(tmp_path):
     run(tmp_path, COMMANDS["vib"])
     folder = tmp_path / "STORAGE" / "experiments" / "r" / "seed0"

@@ -263,7 +263,7 @@ def test_a_damaged_run_is_left_out_and_what_was_collected_before_stays(built, tm
 
 
 @pytest.mark.parametrize("where, place", [
-    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", None, None, 12)),
+    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", "", 0, 12)),
     ("sweep/mnist/vib-pow/lambda_kl=1e-05/seed0", ("sweep", "mnist", "vib-pow", "lambda_kl", 1e-5, 0)),
     ("sweep/mnist/nib-none/emb_dim=8/seed1", ("sweep", "mnist", "nib-none", "emb_dim", 8, 1)),
     ("sweep/mnist/nib-none/nib_log_std=-1e+03/seed1", ("sweep", "mnist", "nib-none", "nib_log_std", -1000.0, 1)),

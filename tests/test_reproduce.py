@@ -16,6 +16,7 @@ import pytest
 from conftest import execute
 
 import evaluate
+from custom_pkg import compute
 from custom_pkg import options as opt
 from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.options import from_dict
@@ -186,7 +187,8 @@ FAKE_SCRIPT = """
         sys.exit("wrong use of --resume")
     (folder / "config.json").write_text(json.dumps({"options": {"epochs": 3}}))
     with open("starts", "a") as starts:
-        print(flags["desc"], "--resume" in sys.argv, os.environ.get("OMP_NUM_THREADS"), file=starts)
+        print(flags["desc"], "--resume" in sys.argv, *map(os.environ.get, ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")),
+              file=starts)
     if "fails" in flags["desc"] and not Path("mended").exists():
         sys.exit("this is why")
     stopped = []
@@ -211,9 +213,9 @@ def runs(tmp_path, monkeypatch):
     return [grid.Run("train.py", (), f"q/{name}") for name in ("first", "fails", "third", "fourth")]
 
 
-def run_all(runs, jobs=1):
+def run_all(runs, jobs=1, gpus=()):
     with StopRequest() as stop:
-        return runner.run_all(runs, jobs=jobs, stop=stop)
+        return runner.run_all(runs, jobs=jobs, stop=stop, gpus=gpus)
 
 
 def starts() -> list[str]:
@@ -230,7 +232,7 @@ def test_finished_runs_are_skipped_begun_ones_resumed_and_a_failed_one_holds_up_
         folder.config.write_text("{}")
     finished.evaluation.write_text("{}")
     ends = run_all(runs)
-    assert starts() == ["q/fails False 4", "q/fourth False 4", "q/third True 4"]
+    assert starts() == ["q/fails False 4 ", "q/fourth False 4 ", "q/third True 4 "]
     assert ends.finished == [runs[0], runs[2], runs[3]]
     assert ends.failed == [(runs[1], 1, "this is why")]
     printed = capsys.readouterr().out
@@ -240,14 +242,52 @@ def test_finished_runs_are_skipped_begun_ones_resumed_and_a_failed_one_holds_up_
 
     Path("mended").touch()
     again = run_all(runs)
-    assert starts() == ["q/fails True 4"] and again.finished == runs and not again.failed
+    assert starts() == ["q/fails True 4 "] and again.finished == runs and not again.failed
 
 
 def test_jobs_run_side_by_side_with_the_threads_divided_among_them(runs, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     Path("mended").touch()
     ends = run_all(runs, jobs=2)
-    assert len(ends.finished) == 4 and {line.split()[-1] for line in starts()} == {"2"}
+    assert len(ends.finished) == 4 and {line.split()[2] for line in starts()} == {"2"}
+
+
+@pytest.mark.parametrize("visible, count, device, wanted", [
+    (None, 3, "auto", ["0", "1", "2"]), ("5,3", 2, "cuda", ["5", "3"]), ("5,9,3", 1, "auto", ["5"]),  # there is no 9
+    ("GPU-1a,MIG-2b", 2, "auto", ["GPU-1a", "MIG-2b"]), ("", 0, "auto", []), ("5,3", 2, "cuda:1", []),
+    (None, 2, "cpu", []),
+])
+def test_the_gpus_are_those_that_the_user_has_made_visible(monkeypatch, visible, count, device, wanted):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    assert compute.visible_gpus(device) == wanted
+
+
+def test_every_job_has_a_gpu_of_its_own_and_more_jobs_share_them_evenly(runs, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    Path("mended").touch()
+    Path("slow").touch()
+    runs = [replace(run, desc=f"{run.desc}{i}") for i in range(2) for run in runs]
+    ready = [run.folder.path / "ready" for run in runs]
+
+    def let_go() -> None:
+        """Once six are at work at a time, which are then followed by two."""
+        while sum(path.exists() for path in ready) < 6:
+            time.sleep(0.05)
+        Path("slow").unlink()
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    assert len(run_all(runs, jobs=6, gpus=["5", "3", "GPU-1a"]).finished) == 8
+    thread.join()
+    given = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("started")]
+    assert [words[1:3] for words in given][:6] == [
+        ["OMP_NUM_THREADS=1", f"CUDA_VISIBLE_DEVICES={gpu}"] for gpu in ("5", "3", "GPU-1a") * 2
+    ]
+    started = {line.split()[0]: line.split()[3] for line in starts()}
+    assert started == {words[-1].split("=")[1]: words[2].split("=")[1] for words in given}
 
 
 def test_a_run_that_another_process_holds_is_left_alone(runs):

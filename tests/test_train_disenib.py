@@ -81,6 +81,17 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, update):
     assert points(run.tensorboard) == points(wanted.tensorboard)
 
 
+def test_a_finished_run_that_goes_on_for_longer_ends_like_one_that_was_so_long_from_the_start(tmp_path, finished):
+    assert train(tmp_path, "--steps=4").status == 0  # where the longer one evaluates on its way
+    assert train(tmp_path, "--resume").status == 0
+    run, wanted = run_of(tmp_path, "d"), run_of(finished, "d")
+    assert state_of(run.last) == state_of(wanted.last)
+    for name in ("metrics.jsonl", "evaluation.json", "evaluation-step4.json", "until-step4/evaluation.json"):
+        shown = wanted.path / name.replace("until-step4/evaluation", "evaluation-step4")
+        assert (run.path / name).read_bytes() == shown.read_bytes(), name
+    assert points(run.tensorboard) == points(wanted.tensorboard)
+
+
 def test_an_evaluation_on_the_way_that_is_stopped_is_made_again(tmp_path, finished, monkeypatch):
     def stopped(*arguments, **keywords):
         os.kill(os.getpid(), signal.SIGINT)
@@ -112,7 +123,7 @@ def test_a_part_of_the_metrics_is_the_same_as_in_the_whole(finished):
     part = json.loads((path / "evaluation-last.json").read_text())
     whole = json.loads((path / "evaluation.json").read_text())
     assert part["test"].items() <= whole["test"].items() and "style_to_label_accuracy" in part["test"]
-    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=accuracy,attack,detection").status == 0
+    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=accuracy,attack,detection,calibration").status == 0
     assert execute(finished, "evaluate.py", "--desc=d", "--metrics=information", "--split=train").status == 0
     assert results(path / "evaluation-last.json") == whole  # the parts, put together
 

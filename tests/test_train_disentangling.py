@@ -175,10 +175,18 @@ def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, name, update
     assert pictures == wanted_pictures
 
 
-def test_pictures_are_in_tensorboard_too(finished):
+@pytest.mark.parametrize("longer", [False, True])
+def test_pictures_are_in_tensorboard_too_also_of_a_run_that_became_longer(finished, tmp_path, longer):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    reader = EventAccumulator(str(folder(finished("mnist"), "mnist").tensorboard)).Reload()
+    run = folder(finished("mnist"), "mnist")
+    if longer:
+        for flags in (["--steps=3"], ["--resume"]):
+            assert train(tmp_path, "mnist", *flags).status == 0
+        wanted, run = run, folder(tmp_path, "mnist")
+        assert contents(run.path / "disentangling") == contents(wanted.path / "disentangling")
+        assert state_of(run.last) == state_of(wanted.last)
+    reader = EventAccumulator(str(run.tensorboard)).Reload()
     steps = {name: [event.step for event in reader.Images(name)] for name in reader.Tags()["images"]}
     assert steps == {
         "pictures/train": [2, 4], "pictures/fixed": [2, 4], "pictures/held-out": [4], "pictures/interpolation": [4],

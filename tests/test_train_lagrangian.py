@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from conftest import (
     REPOSITORY,
     SMALL_RUN,
@@ -25,7 +27,7 @@ from conftest import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from custom_pkg import checkpoints, files
+from custom_pkg import checkpoints, files, run_log, training_run
 from custom_pkg.terminal import flatten
 from modellib import ib_lagrangian
 from modellib.evaluations import accuracy
@@ -314,6 +316,87 @@ def test_a_run_that_goes_on_elsewhere_records_and_says_it(copy):
     sessions = json.loads((path / "config.json").read_text())["sessions"]
     assert [session["machine"] for session in sessions] == [config["machine"]] * 2
     assert sessions[0]["from"] == {name: logged(copy)[-1][name] for name in ("epoch", "step")}
+
+
+def test_a_finished_run_that_goes_on_for_longer_ends_like_one_that_was_so_long_from_the_start(tmp_path, finished):
+    assert train(tmp_path, "--epochs=2").status == 0
+    run, wanted = run_of(tmp_path), run_of(finished)
+    execute(tmp_path, "evaluate.py", "--desc=a/b", "--metrics=accuracy")  # evaluation-last.json
+    before = contents(run.path)
+    outcome = train(tmp_path, "--resume")  # three epochs
+    assert outcome.status == 0 and "--epochs was 2, now 3" in outcome.out
+    for name in ("last.pt", "best.pt"):
+        assert state_of(run.path / "checkpoints" / name) == state_of(wanted.path / "checkpoints" / name)
+    for name in ("metrics.jsonl", "evaluation.json"):
+        assert (run.path / name).read_bytes() == (wanted.path / name).read_bytes(), name
+    assert points(run.tensorboard) == points(wanted.tensorboard)
+    aside = {name for name in contents(run.path) if name.startswith("until-step26/")}
+    names = ("evaluation.json", "evaluation-last.json", "detection-curves.json", "times.json")
+    assert aside == {f"until-step26/{name}" for name in names}
+    assert all((run.path / "until-step26" / name).read_bytes() == before[name] for name in names)
+    assert contents(run.path).keys() - aside == contents(wanted.path).keys()  # no evaluation-last.json
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["options"]["epochs"] == 3 and config["sessions"][0]["longer"] == {"epochs": [2, 3]}
+    for flags in (["--resume"], ["--resume", "--epochs=2"]):
+        assert train(tmp_path, *flags).status == (2 if "--epochs=2" in flags else 0)
+    assert execute(tmp_path, "evaluate.py", "--desc=a/b", "--checkpoint=best", "--metrics=accuracy").status == 0
+
+
+@pytest.mark.parametrize("module, function, call", [  # in the order in which they come
+    (Path, "replace", 2), (run_log, "cut", 1), (training_run, "write_json", 1), (ib_lagrangian, "update", 3),
+])
+def test_a_run_killed_while_it_becomes_longer_is_not_taken_for_finished(
+    tmp_path, finished, monkeypatch, module, function, call
+):
+    class Killed(BaseException):
+        pass
+
+    def kill():
+        raise Killed
+
+    assert train(tmp_path, "--epochs=2").status == 0
+    with pytest.raises(Killed):
+        run_cut_short_by(monkeypatch, tmp_path, module, function, call, kill, "--resume")
+    run = run_of(tmp_path)
+    assert not (run.path / "evaluation.json").exists()
+    assert train(tmp_path, "--resume").status == 0
+    for name in ("metrics.jsonl", "evaluation.json"):
+        assert (run.path / name).read_bytes() == (run_of(finished).path / name).read_bytes(), name
+    assert state_of(run.last) == state_of(run_of(finished).last)
+
+
+def test_a_run_that_early_stopping_ended_has_nothing_to_add(tmp_path):
+    stopping = "--learning_rate=1e-9", "--early_stop_trials=1"
+    assert train(tmp_path, *stopping).status == 0
+    before = contents(tmp_path)
+    assert logged(tmp_path)[-1]["epoch"] < 3
+    assert_refused(train(tmp_path, *stopping, "--resume", "--epochs=9"), "early stopping", "--epochs was 3, now 9")
+    assert contents(tmp_path) == before
+    assert train(tmp_path, *stopping, "--resume").status == 0
+
+
+def test_a_run_of_another_kind_of_device_moves_only_when_asked_to_and_records_it(copy, finished):
+    """As if it had been trained on a GPU until its second epoch: what a checkpoint of one holds, without a GPU."""
+    run = run_of(copy)
+    (run.path / "evaluation.json").unlink()
+    saved = checkpoints.load_run(run.previous)
+    saved["device"] = "cuda"
+    saved["state"]["generators"]["noise"] = torch.zeros(16, dtype=torch.uint8)
+    saved["state"]["generators"]["global"]["device"] = torch.zeros(16, dtype=torch.uint8)
+    saved["state"]["optimizer"]["param_groups"][0]["capturable"] = True
+    checkpoints.save(run.last, saved)
+    shutil.copytree(copy, copy.with_name("again"))
+    assert_refused(train(copy, "--resume"), "trained on cuda", "--device=cuda", "--device=cpu")
+    for cwd in (copy, copy.with_name("again")):
+        outcome = train(cwd, "--resume", "--device=cpu")
+        assert outcome.status == 0 and "warning: trained on cuda until here and on cpu from here on" in outcome.out
+    sessions = json.loads((run.path / "config.json").read_text())["sessions"]
+    assert sessions[-1]["moved"] == ["cuda", "cpu"] and sessions[-1]["from"] == {"epoch": 2, "step": 26}
+    assert_same_end(copy.with_name("again"), copy)  # the same bits from the same checkpoint
+    assert logged(copy)[:2] == logged(finished)[:2] and logged(copy)[2:] != logged(finished)[2:]
+    (run.path / "evaluation.json").unlink()
+    assert train(copy, "--resume").status == 0  # now it is one of a CPU
+    assert len(json.loads((run.path / "config.json").read_text())["sessions"][-1]) == len(sessions[-1]) - 1
 
 
 def test_a_run_that_lost_its_checkpoint_is_not_trained_from_scratch_over_its_logs(copy, finished):

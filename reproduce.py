@@ -9,6 +9,7 @@
     python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
     python reproduce.py --report --with=mine/vib   the same with your finished run mine/vib, in STORAGE/report-own/
     python reproduce.py --with=robustness          the worst case over many attacks as well, minutes a run
+    python reproduce.py --report --with=swaps-page results/swaps.html too, a page to play with, from checkpoints
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
     python reproduce.py --sweep=emb_dim:4,8,16     any option of train_lagrangian.py that is a number, and lists
 
@@ -40,7 +41,7 @@ from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.plan import plan
 from reporting.runner import Ends, ending, holder, log_of, run_all
 
-STAGES = ("robustness",)
+STAGES = ("robustness", "swaps-page")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,8 @@ class Options:
     hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
     stages: tuple[str, ...] = option(
         (), group="which runs", check=desc_complaint,
-        help="also --with: what is measured after the runs (robustness attacks those of the comparison), and the "
-        "descriptions of finished runs of yours for the report",
+        help="also --with: what is made after the runs (robustness attacks those of the comparison, swaps-page is a "
+        "page to play with), and the descriptions of finished runs of yours for the report",
     )
     list: bool = option(False, group="how", help="start nothing: show what would run and how long; also --dry_run")
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
@@ -146,9 +147,8 @@ def runs_of(options: Options) -> list[grid.Run]:
 
 def check_own(options: Options, own: Sequence[str]) -> None:
     """Raise UserError for what --with cannot mean."""
-    if options.report and len(own) < len(options.stages):
-        stage = next(name for name in options.stages if name not in own)
-        raise UserError(f"--with={stage} starts something, and --report nothing: leave one of them out")
+    if options.report and "robustness" in options.stages:
+        raise UserError("--with=robustness starts something, and --report nothing: leave one of them out")
     if own and options.quick:
         raise UserError(f"--with={own[0]}: --quick has a report of its own, without runs of yours")
     if own:
@@ -162,8 +162,14 @@ def show_report(options: Options, own: Sequence[str]) -> None:
     from reporting.report import report  # with matplotlib, which a command that is refused shall not wait for
 
     experiments, results = STORAGE / "experiments", Path("results")
+    target, root, label = (STORAGE / "report-quick", "quick/", QUICK_LABEL) if options.quick else (results, "", None)
+    if "swaps-page" in options.stages:
+        from reporting import swaps_page
+
+        paths = swaps_page.trained(root, options.seeds, None if options.quick else results / "models")
+        print(swaps_page.write(paths, target, data_root=options.data_root, label=label))
     if options.quick:
-        print(report(experiments / "quick", STORAGE / "report-quick", label=QUICK_LABEL))
+        print(report(experiments / "quick", target, label=label))
         return
     shown = report(experiments, results, readme=Path("README.md"))
     if own:

@@ -109,7 +109,7 @@ def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[Fin
     label = found["label"]
     return environment.get_template(f"{name}.j2").render(
         title=f"{TITLE}: {label}" if label else TITLE, label=label, note=f" ({label})" if label else "",
-        abstract=ABSTRACT, sections=sections(found, figures, runs),
+        abstract=ABSTRACT, playground=(folder / "swaps.html").exists(), sections=sections(found, figures, runs),
     )
 
 

@@ -7,13 +7,13 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import CHROMIUM, in_chromium
 from PIL import Image
 
 from custom_pkg.pictures import captioned
@@ -25,7 +25,6 @@ from reporting.report import build_tables, report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def committed() -> dict:
@@ -356,14 +355,6 @@ def test_the_quick_version_says_so_in_every_table_figure_and_page(tmp_path, monk
     tex = (tmp_path / "report/tables.tex").read_text()
     assert tex.count(r"\caption") == tex.count(QUICK_LABEL) == 1
     assert "97.59" not in text and "(paper)" not in text  # the published figures are of another data set
-
-
-def in_chromium(page: Path, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=5000", *flags, page.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )
 
 
 LOOK = """

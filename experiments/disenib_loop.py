@@ -13,6 +13,7 @@ from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar, flatten
 from custom_pkg.training_run import Progress, Start, TrainingRun
 from dataloader.batches import ShuffledBatches
+from experiments import quantitative
 from experiments.experiment import Loaded
 from experiments.option_groups import DisenIBOptions
 from experiments.registry import EXPERIMENTS
@@ -83,7 +84,12 @@ def train_disenib(
     if options.precision == "bf16" and bf16_is_slow(device):
         run.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
     pictures = Pictures(model, loaded, start.folder, options) if with_pictures else None
-    evaluate = partial(experiment.evaluate, model, loaded, options=options)
+
+    def evaluate() -> dict:
+        metrics = experiment.evaluate(model, loaded, options=options)
+        if not pictures:
+            quantitative.show(run.log, model, loaded, metrics, step=progress.step, batch_size=options.eval_batch_size)
+        return metrics
 
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):

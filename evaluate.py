@@ -42,7 +42,7 @@ from custom_pkg.options import (
 from custom_pkg.run_folder import RunFolder
 from experiments import robust_accuracy
 from experiments.experiment import Experiment
-from experiments.option_groups import OUTSIDE
+from experiments.option_groups import OUTSIDE, ComparisonOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
 from experiments.runs import TrainedRun, read_run
@@ -148,7 +148,7 @@ def main() -> None:
 
     name = name_for(path, saved["sha256"], folder)
     if options.code not in ("published", model.code):
-        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
+        model, name = replace(model, code=options.code), f"{name}-{options.code}-code"
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
     if ordinary := [metric for metric in metrics if metric != "robustness"]:
@@ -158,7 +158,7 @@ def main() -> None:
             raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
         curves = results.pop("ood_curves", None)
         tables.append(beside_the_paper(results, saved["script"], settings))
-    if "robustness" in metrics:
+    if "robustness" in metrics and isinstance(settings, ComparisonOptions):
         results["robustness"] = robust_accuracy.measure(
             model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
             attacks=options.attacks, seed=settings.rand_seed, source=source,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from modellib.evaluations.digit_classifier import train_classifier
 from modellib.evaluations.disentangling import digit_swaps, mean_images, nearest_truth, swap_error, swap_pairs
 from modellib.evaluations.style import style_information
 from modellib.gaussians import sample
-from modellib.model import Model
+from modellib.model import SwappingModel
 from modellib.networks import FixedStdEncoder
 from modellib.swap_pictures import interpolation, swap_grid
 
@@ -56,7 +57,7 @@ def loader_of(name: str) -> Callable[[DisentanglingOptions, torch.device], Loade
     return load
 
 
-def model(data: dict, options: DisentanglingOptions) -> tuple[Model, disenib.Networks]:
+def model(data: dict, options: DisentanglingOptions) -> tuple[SwappingModel, disenib.Networks]:
     """The freshly initialised networks of a run on `data`, and the model that is evaluated."""
     networks = disenib.build_conv_networks(
         data["image_shape"][0], data["n_classes"], ARCHITECTURES[data["name"]], style_dim=options.style_dim,
@@ -64,11 +65,11 @@ def model(data: dict, options: DisentanglingOptions) -> tuple[Model, disenib.Net
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return Model(class_encoder, networks.decoder, "mean", style_encoder, networks.reconstructor), networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate(
-    model: Model, loaded: Loaded, *, options: DisentanglingOptions, metrics: Sequence[str] = METRICS,
+    model: SwappingModel, loaded: Loaded, *, options: DisentanglingOptions, metrics: Sequence[str] = METRICS,
     splits: Sequence[str] = protocol.SPLITS,
 ) -> dict[str, dict]:
     """All numbers of a run on the training set, and on what training never saw, where there is such a set."""
@@ -97,7 +98,7 @@ def evaluate(
 
 
 def _read_codes(
-    model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable, *, strongly: bool
+    model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable, *, strongly: bool
 ) -> dict:
     """I(X;S), and what classifiers read off samples of both codes; strongly: what a network and forests (DCI) do.
 
@@ -137,19 +138,20 @@ def _read_codes(
                     {code: codes[code, name][test] for code in encoders}, getattr(loaded.data, name).factors[test],
                 )
             continue
-        result = results[name] = style_information(
+        result: dict[str, Any] = style_information(
             model.style_encoder, images, draw=partial(sample, generator=random("style", name)), batch_size=batch_size,
         )
         result |= read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
         for column, factor in enumerate(loaded.data.factors.names if loaded.data.factors else ()):
-            by_set = {"train": loaded.data.train.factors[:, column], "test": loaded.data.test.factors[:, column]}
+            by_set = {which: getattr(loaded.data, which).factors[:, column] for which in protocol.SPLITS}
             if column and len(by_set["train"].unique()) > 1:  # the first one is the label
                 for key, value in read("style_to_factor", "style", by_set).items():
                     result.setdefault(key, {})[factor] = value
+        results[name] = result
     return results
 
 
-def _swap(model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
+def _swap(model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
     """Swaps against the true images where factors are known; else they are digits, and a classifier judges them."""
     n_classes = loaded.data.n_classes
     images, labels = loaded.sets["train"]
@@ -197,12 +199,11 @@ def _seen(found: Tensor, wanted: Tensor, factors: Factors, trained_on: Tensor) -
 class Pictures:
     """The pictures of a run: in its folder as PNG and GIF, and in TensorBoard."""
 
-    def __init__(self, model: Model, loaded: Loaded, folder: RunFolder, options: DisentanglingOptions):
+    def __init__(self, model: SwappingModel, loaded: Loaded, folder: RunFolder, options: DisentanglingOptions):
         self._model, self._loaded, self._folder, self._seed = model, loaded, folder, options.rand_seed
         data = loaded.data
-        self._n = options.eval_dis_n_samples
-        if data.factors:
-            values = data.train.factors
+        self._n, self._every = options.eval_dis_n_samples, options.freq_step_eval
+        if (values := data.train.factors) is not None:
             self._fixed = torch.cat([
                 (values == torch.tensor(wanted)).all(1).nonzero()[0] for wanted in PICTURED[data.name][: self._n]
             ])
@@ -210,7 +211,9 @@ class Pictures:
             self._fixed = self._one_of_each("train", torch.arange(len(data.train.labels)))
 
     def on_the_way(self, log: RunLog, step: int) -> None:
-        """Two swap grids: of other training images every time, and of the same ones."""
+        """Every freq_step_eval steps two swap grids: of other training images every time, and of the same ones."""
+        if step % self._every:
+            return
         order = torch.randperm(
             len(self._loaded.data.train.labels), generator=generator(self._seed, "pictures", step)
         )

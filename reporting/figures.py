@@ -20,7 +20,6 @@ from reporting.drawing import Drawing, as_drawing  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
 
 SET_NAMES = {"train": "training set", "test": "test set"}
-STYLE = {"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
 
 
 class Figure(NamedTuple):
@@ -46,7 +45,8 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
     figures: list[Figure] = []
 
     def add(name: str, title: str, text: str, draw: Callable, *arguments) -> None:
-        with plt.rc_context(STYLE):
+        with plt.rc_context({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
+                             "axes.spines.top": False, "axes.spines.right": False}):
             figure = draw(*arguments)
             heading = f"{title}: {label}" if label else title
             figure.suptitle(heading, fontweight="bold")
@@ -289,7 +289,7 @@ def worst_case(runs: Sequence[FinishedRun]):
 def detection(runs: Sequence[FinishedRun]):
     models = _models(runs)
     figure = plt.figure(figsize=(11, max(4.5, 1.3 * len(models))), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.15))
     axes = left.subplots()
     for run in runs:
         fpr, tpr = zip(*run.curves["gauss"]["roc"], strict=True)

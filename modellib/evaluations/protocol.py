@@ -29,12 +29,12 @@ NOISES = ("gauss", "uniform")
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """Steps are for images in [-1, 1]. Without attack and detection, the batch size is enough."""
+    """Steps are for images in [-1, 1]. By default nothing is attacked, and ODIN is the plain softmax."""
 
     batch_size: int
     attack_epsilons: Sequence[float] = ()
-    odin_temperature: float | None = None
-    odin_epsilon: float | None = None
+    odin_temperature: float = 1.0
+    odin_epsilon: float = 0.0
 
 
 @dataclass(frozen=True)

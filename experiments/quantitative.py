@@ -108,7 +108,9 @@ def in_the_plane(found: dict[str, float]) -> tuple[float, float]:
 
 
 def show(log: RunLog, model: Model, loaded: Loaded, results: dict[str, dict], *, step: int, batch_size: int) -> None:
-    """In TensorBoard: where the model lies in the information plane, and how the stds of its class codes are spread."""
+    """In TensorBoard: where the model lies in the information plane, and a histogram of the stds of its test codes,
+    but not of DisenIB's, which are an option.
+    """
     train, test = results["train"], results["test"]
     paper = [in_the_plane(figures["test"]) for figures in published_on(loaded.data.name).values()]
     groups = [
@@ -120,5 +122,6 @@ def show(log: RunLog, model: Model, loaded: Loaded, results: dict[str, dict], *,
         ends=(train["mi_xt_ceiling"], train["mi_yt_ceiling"]),
     )
     log.picture("pictures/information-plane", np.asarray(plane), step=step)
-    mean, std = encode(model.encoder, loaded.sets["test"][0], batch_size=batch_size)
-    log.histogram("codes/std", std.expand_as(mean).cpu().numpy(), step=step)
+    if not isinstance(model, SwappingModel):
+        mean, std = encode(model.encoder, loaded.sets["test"][0], batch_size=batch_size)
+        log.histogram("codes/std", std.expand_as(mean).cpu().numpy(), step=step)

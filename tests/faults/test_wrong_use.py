@@ -169,6 +169,11 @@ OF_SCRIPT = {
         (["--sweep=lambda_kl:1..2"], "lambda_kl:1e-5..1e-1:9"),
         (["--sweep=lambda_kl:1e-5..1e-1:9", "--only=vib"], "--only"),
         (["--reprot"], "--report"),
+        (["--cluster=pbs"], "--cluster"),
+        (["--slurm_gpus=1"], "--slurm_gpus and --cluster=slurm"),
+        (["--cluster=slurm", "--jobs=2"], "--jobs"),
+        (["--cluster=slurm", "--slurm_partition=a b"], "--slurm_partition"),
+        (["--cluster=slurm", "--slurm_options=account"], "--slurm_options and account=lab"),
     ],
 }
 

@@ -1,5 +1,5 @@
 # make run    the first experiment of the paper, VIB on MNIST, from nothing to its table (again: it goes on or shows it)
-# make test   ruff and pytest
+# make test   ruff, basedpyright and pytest
 
 PYTHON ?= python3
 RUN = STORAGE/experiments/quant/mnist/vib/seed0
@@ -12,6 +12,7 @@ run: .venv/installed
 
 test: .venv/installed
 	.venv/bin/ruff check .
+	.venv/bin/basedpyright --pythonpath .venv/bin/python
 	.venv/bin/pytest
 
 .venv/installed: requirements.txt

@@ -4,11 +4,14 @@
     python evaluate.py --desc=quant/mnist/vib --rand_seed=1 --checkpoint=best --metrics=accuracy,attack --split=test
     python evaluate.py --desc=quant/mnist/vib --code=mean --metrics=detection --split=test
     python evaluate.py --desc=quant/mnist/vib --metrics=robustness --n_images=1000
+    python evaluate.py --checkpoint=/home/colleague/vib.pt
 
 Prints a table beside the published figures and writes evaluation-<checkpoint>.json into the run's folder, and the
-curves of detection into detection-curves-<checkpoint>.json. The same checkpoint gives the same numbers as the end of
-its training did. All metrics of an MNIST run take under a minute on two CPU cores; robustness, the worst case over
-many attacks, only when it is asked for: minutes. Interrupted, the same command goes on where it was.
+curves of detection into detection-curves-<checkpoint>.json. A file that is given without --desc needs no run: what is
+written lies beside it, or in the run's folder that it is in; where that is read-only, in the folder at hand.
+The same checkpoint gives the same numbers as the end of its training did. All metrics of an MNIST run take under a
+minute on two CPU cores. Only when it is asked for: probes, what trained classifiers read off DisenIB's codes, a minute,
+and robustness, the worst case over many attacks, minutes. Interrupted, the same command goes on where it was.
 """
 
 import os
@@ -16,11 +19,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from custom_pkg import checkpoints
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, run_script
+from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
@@ -39,18 +42,28 @@ from custom_pkg.options import (
 from custom_pkg.run_folder import RunFolder
 from experiments import robust_accuracy
 from experiments.experiment import Experiment
-from experiments.option_groups import OUTSIDE
-from experiments.registry import EXPERIMENTS, restored
+from experiments.option_groups import OUTSIDE, ComparisonOptions
+from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
+from experiments.runs import TrainedRun, read_run
 from modellib.evaluations.attacks import ATTACKS
 from modellib.evaluations.protocol import SPLITS
 
-METRICS = tuple(dict.fromkeys(metric for experiment in EXPERIMENTS.values() for metric in experiment.metrics))
+if TYPE_CHECKING:  # custom_pkg comes before torch
+    import torch
+
+NAMED = ("last", "best", "previous")  # checkpoints of a run
+METRICS = tuple(dict.fromkeys(
+    metric for experiment in EXPERIMENTS.values() for metric in (*experiment.metrics, *experiment.on_request)
+))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    desc: str = option(group="which run", check=desc_complaint, help="the run's folder inside STORAGE/experiments")
+    desc: str = option(
+        "", group="which run", check=desc_complaint,
+        help="the run's folder inside STORAGE/experiments; not needed with --checkpoint=PATH",
+    )
     rand_seed: int = option(0, group="which run", check=seed_complaint, help="the run's seed")
     checkpoint: str = option(
         "last", group="which run", help="last (as published), best, previous, or the path of a checkpoint"
@@ -82,7 +95,7 @@ class Options:
     )
     code: str = option(
         "published", group="what", choices=("published", "sample", "mean"),
-        help="what attacks and detection see: as published for the model, a fresh sample every time, or the mean",
+        help="what information, attacks and detection see: as published for the model, a fresh sample, or the mean",
     )
     data_root: str = option(
         "STORAGE/datasets", group="where", check=place_complaint, help="where data sets lie or are put"
@@ -101,7 +114,8 @@ ONLY_FOR = {  # option -> the metrics that it is for, and what is said where non
         {"attack", "robustness"}, "--eval_attack_epsilons={} goes with the metric attack, which is not asked for"
     ),
     "code": (
-        {"attack", "detection", "robustness"}, "--code={} is what attacks and detection see, and neither is asked for"
+        {"attack", "detection", "information", "robustness"},
+        "--code={} is what information, attacks and detection see, and none of them is asked for",
     ),
 }
 
@@ -114,37 +128,37 @@ def main() -> None:
         raise UserError("--metrics=detection needs --split=test: what is inside the distribution is the test set")
     device = pick_device(options.device)
     exact_and_repeatable()
-    folder = RunFolder(options.desc, options.rand_seed)
+    folder = folder_of(options)
     choose_products(device, 100, folder.products())
-    path, saved = load_checkpoint(folder, options.checkpoint)
-    trained_with, model = restored(saved, path)
-    GlobalGenerators.seed(trained_with.rand_seed)
-    check_same_run(folder, trained_with, path)
-    experiment = EXPERIMENTS[saved["script"]]
+    run = load_checkpoint(folder, options.checkpoint, device)
+    path, saved, experiment = run.path, run.saved, run.experiment
+    GlobalGenerators.seed(run.options.rand_seed)
+    if options.desc:
+        check_same_run(folder, run.options, path)
     metrics = metrics_asked_for(options, experiment)
     own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
-    settings = replace(trained_with, **{name: given for name in own if (given := getattr(options, name))})
-    loaded = experiment.load(settings, device)
-    if saved["data"].get("sha256") != loaded.data.sha256:
-        raise UserError(f"{path} was trained on other images ({shown(str(saved['data'].get('source')))})")
+    settings = replace(run.options, **{name: given for name in own if (given := getattr(options, name))})
+    model, loaded = run.model, replace(run, options=settings).data
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
     source, source_sha256 = None, None
     if options.transfer_from:
-        other = checkpoints.load_run(Path(options.transfer_from))
-        source, source_sha256 = restored(other, Path(options.transfer_from))[1].to(device), other["sha256"]
+        other = read_run(Path(options.transfer_from), device)
+        source, source_sha256 = other.model, other.saved["sha256"]
 
     name = name_for(path, saved["sha256"], folder)
     if options.code not in ("published", model.code):
-        model, name = model._replace(code=options.code), f"{name}-{options.code}-code"
-    model = model.to(device)
+        model, name = replace(model, code=options.code), f"{name}-{options.code}-code"
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
     if ordinary := [metric for metric in metrics if metric != "robustness"]:
-        results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        try:
+            results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+        except ValueError as error:  # codes that are not numbers
+            raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
         curves = results.pop("ood_curves", None)
         tables.append(beside_the_paper(results, saved["script"], settings))
-    if "robustness" in metrics:
+    if "robustness" in metrics and isinstance(settings, ComparisonOptions):
         results["robustness"] = robust_accuracy.measure(
             model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
             attacks=options.attacks, seed=settings.rand_seed, source=source,
@@ -161,13 +175,33 @@ def main() -> None:
     print(f"written to {folder.path.absolute()}/evaluation-{name}.json")
 
 
-def load_checkpoint(folder: RunFolder, which: str) -> tuple[Path, dict]:
-    """The path that --checkpoint means, and what is there. Raises UserError."""
-    if not folder.exists():
-        raise UserError(f"no run in {folder.path.absolute()}: check --desc and --rand_seed, or train that run first")
+def folder_of(options: Options) -> RunFolder:
+    """Where the results go: the run's folder, or that of a file which is given alone. Raises UserError."""
+    if options.desc:
+        folder = RunFolder(options.desc, options.rand_seed)
+        if not folder.exists():
+            raise UserError(
+                f"no run in {folder.path.absolute()}: check --desc and --rand_seed, or train that run first"
+            )
+        return folder
+    if options.checkpoint in NAMED:
+        raise UserError("--desc must be given, or a file as --checkpoint=PATH (--help lists all options)")
+    if options.rand_seed:
+        raise UserError(f"--rand_seed={options.rand_seed} goes with --desc, which is not given")
+    beside = find_checkpoint(RunFolder(), options.checkpoint).parent
+    run = RunFolder(at=beside.parent)
+    place = run.path if beside.name == run.checkpoints.name and run.exists() else beside
+    if not os.access(place, os.W_OK):
+        print(f"nothing can be written in {place.absolute()}: the results go to {Path.cwd()}")
+        place = Path()
+    return RunFolder(at=place)
+
+
+def load_checkpoint(folder: RunFolder, which: str, device: "torch.device") -> TrainedRun:
+    """What --checkpoint means. Raises UserError."""
     path = find_checkpoint(folder, which)
     try:
-        return path, checkpoints.load_run(path)
+        return read_run(path, device)
     except UserError as error:
         previous = folder.previous_checkpoint
         hint = f"; --checkpoint={previous} is the one before it" if path == folder.last_checkpoint else ""
@@ -177,7 +211,8 @@ def load_checkpoint(folder: RunFolder, which: str) -> tuple[Path, dict]:
 def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[str]:
     """Raises UserError for those that the experiment has not, and for options of others."""
     metrics = experiment.metrics if "all" in options.metrics else options.metrics
-    known = (*experiment.metrics, "robustness") if "attack" in experiment.metrics else experiment.metrics
+    known = (*experiment.metrics, *experiment.on_request)
+    known = (*known, "robustness") if "attack" in known else known
     if foreign := [metric for metric in metrics if metric not in known]:
         raise UserError(f"--metrics={foreign[0]}: this run has {', '.join(known)}")
     for name, (its, complaint) in ONLY_FOR.items():
@@ -191,10 +226,7 @@ def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[st
 
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
     """The path that --checkpoint means. Raises UserError."""
-    named = {
-        "last": folder.last_checkpoint, "best": folder.best_checkpoint, "previous": folder.previous_checkpoint
-    }
-    path = named.get(which, Path(os.path.expanduser(which)))
+    path = folder.checkpoints / f"{which}.pt" if which in NAMED else Path(os.path.expanduser(which))
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have

@@ -16,18 +16,16 @@ from pathlib import Path
 from custom_pkg import options as opt
 from custom_pkg.errors import run_script
 from custom_pkg.options import option, size
-from dataloader import DATASETS
 from experiments.disenib_loop import train_disenib
-from experiments.option_groups import DisenIBOptions, EvaluationOptions
+from experiments.option_groups import ComparisonOptions, DisenIBOptions
 from experiments.start import started
 from modellib.disenib import clustered
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DisenIBOptions, EvaluationOptions):
+class Options(ComparisonOptions, DisenIBOptions):
     """Defaults are the published settings."""
 
-    dataset: str = option("mnist", group="objective", choices=DATASETS, help="images and labels")
     enc_hidden_dims: tuple[int, ...] = option(
         (1024, 1024), group="networks", check=size, help="hidden layers of both encoders"
     )

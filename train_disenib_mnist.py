@@ -18,7 +18,7 @@ from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.errors import run_script
 from custom_pkg.options import between, not_negative, option, size, with_default
-from experiments.disenib_loop import train_disenib
+from experiments.disenib_loop import Discriminator, train_disenib
 from experiments.option_groups import DisentanglingOptions
 from experiments.start import started
 from modellib.conv_networks import build_discriminator
@@ -43,8 +43,9 @@ class Options(DisentanglingOptions):
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
     with started(Path(__file__).stem, options) as (start, loaded):
-        discriminator = build_discriminator(1, generator(options.rand_seed, "discriminator"))
-        train_disenib(options, start, loaded, cluster=unclustered, discriminator=discriminator, with_pictures=True)
+        network = build_discriminator(1, generator(options.rand_seed, "discriminator"))
+        discriminator = Discriminator(network, options.n_times_disc, options.disc_thr, options.disc_limit_acc)
+        train_disenib(options, start, loaded, cluster=unclustered, discriminator=discriminator)
 
 
 if __name__ == "__main__":

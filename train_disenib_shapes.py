@@ -35,7 +35,7 @@ class Options(FactoredOptions):
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
     with started(Path(__file__).stem, options) as (start, loaded):
-        train_disenib(options, start, loaded, cluster=unclustered, with_pictures=True)
+        train_disenib(options, start, loaded, cluster=unclustered)
 
 
 if __name__ == "__main__":

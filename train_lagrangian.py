@@ -25,15 +25,14 @@ from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.cuda_graphs import Graphed
 from custom_pkg.errors import run_script
-from custom_pkg.options import RunOptions, not_negative, option, positive, size
+from custom_pkg.options import not_negative, option, positive, size
 from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar
 from custom_pkg.training_run import Progress, Start, TrainingRun
-from dataloader import DATASETS
 from dataloader.batches import ShuffledBatches
 from experiments import quantitative
 from experiments.experiment import Loaded
-from experiments.option_groups import EvaluationOptions
+from experiments.option_groups import ComparisonOptions
 from experiments.start import closing, introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
@@ -44,10 +43,9 @@ SCRIPT = Path(__file__).stem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions, EvaluationOptions):
+class Options(ComparisonOptions):
     """Defaults are the published settings."""
 
-    dataset: str = option("mnist", group="objective", choices=DATASETS, help="images and labels")
     model: str = option(
         "vib", group="objective", choices=MODELS, instead={"disenib": "python train_disenib.py"},
         help="bound on I(X;T); plain has none, and a code without noise",
@@ -198,7 +196,7 @@ def attack_of(options: Options) -> Callable | None:
     )
 
 
-def epoch_line(metrics: dict[str, float], progress: Progress, seconds: float) -> str:
+def epoch_line(metrics: dict[str, float], progress: LagrangianProgress, seconds: float) -> str:
     return (
         f"epoch {progress.epoch:3d}  dec {metrics['train/loss_dec']:.4f}  kl {metrics['train/loss_kl']:8.3f}  "
         f"train {metrics['eval/train/accuracy']:7.2%}  test {metrics['eval/test/accuracy']:7.2%}  "

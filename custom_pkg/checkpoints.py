@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from custom_pkg import exported
 from custom_pkg.compute import generator as new_generator
 from custom_pkg.errors import RunFailed, UserError, first_line
 from custom_pkg.files import link_atomically, write_atomically
@@ -39,7 +40,7 @@ def save(path: Path, state: dict, *, keep: Path | None = None) -> None:
 
 
 def load(path: Path) -> dict:
-    """Read what `save` wrote, onto the CPU, with the file's own "sha256".
+    """Read what `save` wrote, or an exported run, onto the CPU, with the file's own "sha256".
 
     Raises UserError when the file is missing, damaged or not one of ours.
     """
@@ -50,8 +51,11 @@ def load(path: Path) -> dict:
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     try:
-        check_archive(content)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if exported.is_packed(content):
+            state = exported.unpack(content)
+        else:
+            check_archive(content)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         check_tensors(state)
     except Exception as error:  # whatever a broken or hostile file provokes
         reason = f": {error}" if type(error) is ValueError and "\n" not in str(error) else ""
@@ -70,9 +74,9 @@ def load(path: Path) -> dict:
 
 
 def load_run(path: Path) -> dict:
-    """Read the checkpoint of a training run, with its PARTS. Raises UserError."""
+    """Read the checkpoint of a training run, or an exported run, with its PARTS. Raises UserError."""
     saved = load(path)
-    for name, kind in PARTS.items():
+    for name, kind in (PARTS | {"metrics": dict} if "metrics" in saved else PARTS).items():
         if not isinstance(saved.get(name), kind):
             raise UserError(f"{path} lacks what a checkpoint of a training run holds ({name}): use another one")
     counts = [saved["position"].get("epoch"), saved["position"].get("step"), *saved["logs"].values()]

@@ -72,7 +72,7 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
     on was begun with, which is kept where it is exact.
     """
     switch = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and later
-    if device.type != "cpu" or not hasattr(switch, "fp32_precision") or not torch.backends.mkldnn.is_available():
+    if switch is None or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return products()
     random = torch.Generator().manual_seed(0)
     inputs, weight = (torch.randn(n, 1024, generator=random) for n in (rows, 1024))
@@ -83,7 +83,7 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
         switch.fp32_precision = way
         began = time.perf_counter()
         for left, right in pairs:
-            left @ right
+            torch.matmul(left, right)
         return time.perf_counter() - began
 
     try:
@@ -149,8 +149,9 @@ class GlobalGenerators:
         random.seed(seed)
 
     def get_state(self) -> dict:
-        _, keys, position, *gauss = np.random.get_state()
-        state = {"torch": torch.get_rng_state(), "numpy": [keys.tolist(), position, *gauss]}
+        drawn = np.random.get_state(legacy=False)
+        numpy = [drawn["state"]["key"].tolist(), drawn["state"]["pos"], drawn["has_gauss"], drawn["gauss"]]
+        state = {"torch": torch.get_rng_state(), "numpy": numpy}
         state["python"] = [list(part) if isinstance(part, tuple) else part for part in random.getstate()]
         if self._on_device:
             state["device"] = self._on_device.get_rng_state(*self._which)

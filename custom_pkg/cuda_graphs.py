@@ -33,7 +33,7 @@ class Graphed:
         key = tuple((tensor.shape, tensor.dtype) for tensor in tensors), tuple(sorted(keywords.items()))
         self._calls[key] += 1
         if self._calls[key] <= WARM_UP:
-            return self._as_it_is(*tensors, **keywords)
+            return self._as_it_is(self._stream, *tensors, **keywords)
         if key not in self._recorded:
             self._recorded[key] = self._record(tensors, keywords)
         graph, inputs, output = self._recorded[key]
@@ -47,12 +47,12 @@ class Graphed:
         self._calls.clear()
         self._recorded.clear()
 
-    def _as_it_is(self, *tensors: Tensor, **keywords: object) -> Outputs:
+    def _as_it_is(self, stream: torch.cuda.Stream, *tensors: Tensor, **keywords: object) -> Outputs:
         """On the stream of the recording, so that cuBLAS makes its workspace of that stream before it."""
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
+        stream.wait_stream(torch.cuda.current_stream(stream.device))
+        with torch.cuda.stream(stream):
             output = self._update(*tensors, **keywords)
-        torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+        torch.cuda.current_stream(stream.device).wait_stream(stream)
         return output
 
     def _record(self, tensors: tuple[Tensor, ...], keywords: dict) -> Recording:

@@ -29,9 +29,9 @@ class DiskFailed(RunFailed):
 class Interrupted(Exception):
     """The user or the system asked the run to end, by a signal; its work is saved."""
 
-    def __init__(self, message: str, signum: int):
+    def __init__(self, message: str, signum: int | None):
         super().__init__(message)
-        self.status = 128 + signum
+        self.status = 128 + (signum or signal.SIGINT)
 
 
 class StopRequest:

@@ -231,7 +231,7 @@ def _argument(cls, field) -> dict:
         if isinstance(value, tuple) and distinct:
             value = tuple(dict.fromkeys(value))
         if field.name == "desc":
-            value = re.sub(r"^(\./)?STORAGE/experiments/(.*?)/*$", r"\2", value)
+            value = re.sub(r"^(\./)?STORAGE/experiments/(.*?)/*$", r"\2", text)
         return _checked(field, value)
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
@@ -255,7 +255,7 @@ def _kind(cls, field):
     return typing.get_type_hints(cls)[field.name]
 
 
-def _read(kind, text: str):
+def _read(kind, text: str) -> Any:
     if typing.get_origin(kind) is tuple:
         if text.startswith("[") != text.endswith("]"):
             raise ValueError
@@ -282,8 +282,8 @@ def _checked(field, value):
             complaint = "must be a finite number"
         elif choices and element not in choices:
             complaint = f"must be {' or '.join(choices)}"
-            if element.lower() in instead:
-                complaint += f"; you may look for {instead[element.lower()]}"
+            if meant := instead.get(str(element).lower()):
+                complaint += f"; you may look for {meant}"
         if complaint:
             raise UserError(f"--{field.name}={shown(_written(value))}: {complaint}")
     return value

@@ -25,7 +25,7 @@ def captioned(pixels: np.ndarray, caption: Sequence[str], *, scale: int = 1) -> 
     return page
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

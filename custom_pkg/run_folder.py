@@ -23,8 +23,9 @@ STORAGE = Path("STORAGE")
 class RunFolder:
     """The files of one run, named by its description and its seed."""
 
-    def __init__(self, desc: str, seed: int):
-        self.path = STORAGE / "experiments" / desc / f"seed{seed}"
+    def __init__(self, desc: str = "", seed: int = 0, *, at: Path | None = None):
+        """at: where it lies, for reading one that is not in STORAGE here."""
+        self.path = at or STORAGE / "experiments" / desc / f"seed{seed}"
         self.tensorboard = STORAGE / "tensorboard" / desc / f"seed{seed}"
         self.config = self.path / "config.json"
         self.log = self.path / "train.log"
@@ -127,13 +128,13 @@ class RunFolder:
             lock(held, self._refuse)
             held.seek(0)
             before = held.read().strip()  # empty after an end that was not a kill
-            if "@" in before and before.split("@")[1] != socket.gethostname():
+            if before.partition(" on ")[2] not in ("", socket.gethostname()):
                 print(f"process {before} was here last: looking for {3 * files.BEAT:.0f} s whether it still is")
                 if files.is_beating(self.path / ".lock"):
                     self._refuse(before)
             self.check(options)  # it may have changed since it was last looked at
             held.truncate(0)
-            held.write(f"{os.getpid()}@{socket.gethostname()}\n")
+            held.write(f"{os.getpid()} on {socket.gethostname()}\n")
             held.flush()
             if options.overwrite:
                 self._empty()

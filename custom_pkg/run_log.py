@@ -11,11 +11,12 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made when imported
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # as above
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import image, scalar, text
 from torch import Tensor
@@ -82,9 +83,9 @@ class LossHistory:
     """The losses of every update since they were last logged, kept on the device so that no update waits for them."""
 
     def __init__(
-        self, terms: type[tuple], capacity: int, device: torch.device, what: str = "update", per_step: int = 1
+        self, terms: type[NamedTuple], capacity: int, device: torch.device, what: str = "update", per_step: int = 1
     ):
-        """terms: the NamedTuple of an update's losses. capacity: updates at most between two calls of `clear`.
+        """terms: an update's losses. capacity: updates at most between two calls of `clear`.
 
         what, per_step: the name of one of these updates, and how many of them are a step, for messages.
         """

@@ -19,10 +19,11 @@ def load(data_root: Path, report: Callable[[str], None] = print) -> ImageDataset
 
     sha256 is that of the arrays as bytes (uint8), before the split.
     """
-    bunch = load_digits()
-    pixels = bunch.images.astype(np.uint8)  # (1797, 8, 8), whole numbers 0 to 16
-    labels = bunch.target.astype(np.uint8)
-    train, test = train_test_split(np.arange(len(labels)), test_size=N_TEST, stratify=labels, random_state=0)
+    flat, classes = map(np.asarray, load_digits(return_X_y=True))
+    pixels = flat.reshape(-1, 8, 8).astype(np.uint8)  # whole numbers 0 to 16
+    labels = classes.astype(np.uint8)
+    split_rows = train_test_split(np.arange(len(labels)), test_size=N_TEST, stratify=labels, random_state=0)
+    train, test = map(np.asarray, split_rows)
 
     def split(indices: np.ndarray) -> Split:
         images = torch.from_numpy(pixels[indices]).unsqueeze(1)  # (N, 8, 8) -> (N, 1, 8, 8)

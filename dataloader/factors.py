@@ -20,7 +20,7 @@ class Factors:
 
     def index(self, values: np.ndarray | Sequence[int]) -> np.ndarray:
         """Factor values (..., F) -> numbers of the images (...). Raises ValueError for values out of range."""
-        return np.ravel_multi_index(tuple(np.moveaxis(np.asarray(values), -1, 0)), self.sizes)
+        return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(np.asarray(values), -1, 0)), self.sizes))
 
     def values(self, index: np.ndarray | int) -> np.ndarray:
         """Numbers of images (...) -> their factor values (..., F). Raises ValueError for numbers out of range."""

@@ -51,7 +51,8 @@ class KnownFiles:
         in_folder = {name: folder / name for name in self.sha256}
         with suppress(OSError):
             if self.root and self._unusable(folder):
-                found = {name: path for name, path in self._candidates(folder) if self._is_intact(name, path)}
+                candidates = self._candidates(self.root, folder)
+                found = {name: path for name, path in candidates if self._is_intact(name, path)}
                 if found.keys() == self.sha256.keys():
                     places = sorted({str(path.parent) for path in found.values()})
                     return found, f"files in {' and '.join(places)}"
@@ -79,11 +80,11 @@ class KnownFiles:
                 f"{self.name}: cannot use {folder} ({reason}); choose another data root or mend this one"
             ) from error
 
-    def _candidates(self, folder: Path) -> list[tuple[str, Path]]:
+    def _candidates(self, root: Path, folder: Path) -> list[tuple[str, Path]]:
         """(name, path) of what is called like one of the files, in the layouts of other projects below `root`."""
         wanted = {_squeezed(name): name for name in self.sha256}
-        inner = [place for place in self.root.iterdir() if _squeezed(place.name) in (_squeezed(self.name), "raw")]
-        places = [self.root, *inner, *(place / "raw" for place in inner)]
+        inner = [place for place in root.iterdir() if _squeezed(place.name) in (_squeezed(self.name), "raw")]
+        places = [root, *inner, *(place / "raw" for place in inner)]
         paths = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
         named = [(wanted.get(_squeezed(path.name.removesuffix(".gz"))), path) for path in paths]
         unpacked_here = os.access(folder, os.W_OK)  # by `prepare`
@@ -154,7 +155,8 @@ class KnownFiles:
         if not self.root:
             return []
         with suppress(OSError):
-            if wrong := [str(path) for name, path in self._candidates(folder) if not self._is_intact(name, path)]:
+            seen = self._candidates(self.root, folder)
+            if wrong := [str(path) for name, path in seen if not self._is_intact(name, path)]:
                 return [f"Seen, but damaged or of another data set: {', '.join(wrong)}"]
         return [f"No other file of such a name was seen in {self.root.absolute()}."]
 

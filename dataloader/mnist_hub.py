@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return self.allowed[module, name]
 
 
-def load_arrays(content: bytes) -> object:
+def load_arrays(content: bytes) -> Any:
     """Unpickle numpy arrays in plain containers.
 
     Raises pickle.UnpicklingError if the pickle is broken or asks for anything else; what it asks for is not run.
@@ -99,7 +100,7 @@ def load_arrays(content: bytes) -> object:
         raise pickle.UnpicklingError(f"broken pickle ({type(error).__name__})") from error
 
 
-def _as_raw_arrays(content: object) -> dict[str, np.ndarray]:
+def _as_raw_arrays(content: Any) -> dict[str, np.ndarray]:
     """((images, labels) of training, validation and test) -> the arrays of the four raw files, uint8.
 
     The first two are the 60,000 training images in their original order, cut at 50,000.

@@ -78,6 +78,7 @@ def load(
         raise DatasetError(f"sprites: unknown data source {data_source!r}; there are {', '.join(DATA_SOURCES)}")
     places = Path(data_root, "sprites"), Path(data_root)
     folder = next((place for place in places if _some_sheet_in(place)), places[0])
+    source = "rendered by this project"
     if data_source != "rendered":
         try:
             way = Way(f"the repository of the paper's authors, {ADDRESS}", partial(files_from, ADDRESS, MAX_BYTES))
@@ -93,7 +94,7 @@ def load(
 
     if data_source == "rendered":
         images = sprites_rendered.render(SEQUENCES)
-        source, sha256 = "rendered by this project", {"images": hashlib.sha256(images.tobytes()).hexdigest()}
+        sha256 = {"images": hashlib.sha256(images.tobytes()).hexdigest()}
     else:
         images, sha256 = cut_all(folder), dict(SHA256)
 

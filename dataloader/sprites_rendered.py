@@ -27,7 +27,7 @@ VIEWS = (  # which way of a figure is to the right in the picture, and which com
     ((0, 0, 1), (-1, 0, 0)),
 )
 
-Point = tuple[float, float, float]
+Point = tuple[float, float, float] | np.ndarray
 Colour = tuple[int, int, int]
 
 WOOD, STEEL, STRING, EYES = (176, 122, 66), (205, 210, 220), (225, 225, 205), (35, 30, 60)
@@ -251,7 +251,7 @@ def _paint(parts: Sequence[Part], viewpoint: int) -> np.ndarray:
     return np.asarray(picture.reduce(SCALE))
 
 
-def _stroke(pen: ImageDraw.ImageDraw, line: np.ndarray, radius: float, fill: Colour) -> None:
+def _stroke(pen: ImageDraw.ImageDraw, line: np.ndarray, radius: float, fill: tuple[int, ...]) -> None:
     """A line (P, 2) with round ends and corners."""
     pen.line(line.ravel().tolist(), fill, width=round(2 * radius))
     for x, y in line.tolist():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -14,13 +15,23 @@ from custom_pkg.terminal import bar, flatten
 from custom_pkg.training_run import Progress, Start, TrainingRun
 from dataloader.batches import ShuffledBatches
 from experiments.experiment import Loaded
-from experiments.option_groups import DisenIBOptions
+from experiments.option_groups import DisenIBOptions, DisentanglingOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
 from experiments.start import closing, introduction
 from experiments.supervised_disentangling import Pictures
 from modellib import disenib
+from modellib.model import SwappingModel
 from modellib.optimiser import adam
+
+
+class Discriminator(NamedTuple):
+    """Trained beside the rest, as the options of train_disenib_mnist.py say."""
+
+    network: nn.Module
+    n_times: int  # updates per step
+    thr: int  # step from which it counts
+    limit_acc: float
 
 
 @dataclass
@@ -32,18 +43,18 @@ class DisenIBProgress(Progress):
 
 def train_disenib(
     options: DisenIBOptions, start: Start, loaded: Loaded, *, cluster: Callable[[Tensor, float], Tensor],
-    discriminator: nn.Module | None = None, with_pictures: bool = False,
+    discriminator: Discriminator | None = None,
 ) -> None:
-    """Train to the end, from wherever the run stands, and evaluate.
+    """Train to the end, from wherever the run stands, and evaluate; draw swaps where the model makes images.
 
-    cluster: see `disenib.estimator_objective`. discriminator: one that is trained beside, for the options that
-    train_disenib_mnist.py has. with_pictures: draw swaps every freq_step_eval steps and at the end.
+    cluster: see `disenib.estimator_objective`. discriminator: one that is trained beside.
     """
     seed, device, experiment = options.rand_seed, start.device, EXPERIMENTS[start.script]
     images, labels = loaded.sets["train"]
     model, networks = experiment.build(start.data, options)
+    assert isinstance(networks, disenib.Networks)
     model.to(device)
-    judges = {} if discriminator is None else {"discriminator": discriminator}
+    judges = {"discriminator": discriminator.network} if discriminator else {}
     for network in (*networks, *judges.values()):
         network.to(device)
     trained = {"main": networks.main_parameters(), "est": networks.density_estimator.parameters()}
@@ -59,16 +70,17 @@ def train_disenib(
     est_update = partial(disenib.estimator_update, networks, optimizers["est_optimizer"], cluster=cluster, **common)
     main_update, est_update = Graphed(main_update, device, noise), Graphed(est_update, device, noise)
 
-    def history(terms: type[tuple], per_step: int, what: str) -> LossHistory:
+    def history(terms: type[NamedTuple], per_step: int, what: str) -> LossHistory:
         return LossHistory(terms, options.freq_step_log * per_step, device, what, per_step)
 
     histories = {
         "main_losses": history(disenib.MainTerms, options.n_times_main, "main update"),
         "est_losses": history(disenib.EstimatorTerms, options.n_times_est, "estimator update"),
     }
-    n_times_disc = options.n_times_disc if judges else 0
-    if judges:
-        histories["disc_losses"] = history(disenib.DiscriminatorTerms, options.n_times_disc, "discriminator update")
+    main_batches_per_step = options.n_times_main
+    if discriminator:
+        main_batches_per_step += discriminator.n_times
+        histories["disc_losses"] = history(disenib.DiscriminatorTerms, discriminator.n_times, "discriminator update")
     progress = DisenIBProgress()
     run = TrainingRun(
         start, progress, {
@@ -82,7 +94,9 @@ def train_disenib(
         run.log.say("--compile has no effect any more: compiled updates took longer than the plain ones on a CPU")
     if options.precision == "bf16" and bf16_is_slow(device):
         run.log.say("this CPU has no bfloat16 instructions: bf16 will be slower than fp32")
-    pictures = Pictures(model, loaded, start.folder, options) if with_pictures else None
+    pictures = None
+    if isinstance(model, SwappingModel) and isinstance(options, DisentanglingOptions):
+        pictures = Pictures(model, loaded, start.folder, options)
     evaluate = partial(experiment.evaluate, model, loaded, options=options)
 
     steps = range(progress.step, options.steps)
@@ -100,7 +114,7 @@ def train_disenib(
             run.save()
 
         # One step.
-        judge = discriminator if judges and step >= options.disc_thr else None
+        judge = discriminator.network if discriminator and step >= discriminator.thr else None
         for update in range(options.n_times_main):
             moving = None
             if step >= options.est_thr:
@@ -112,14 +126,15 @@ def train_disenib(
             histories["main_losses"].add(main_update(images[index], labels[index], moving=moving, discriminator=judge))
         for _ in range(options.n_times_est):
             histories["est_losses"].add(est_update(images[next(est_stream)]))
-        for _ in range(n_times_disc):
-            index = next(main_stream)
-            histories["disc_losses"].add(disenib.discriminator_update(
-                networks, discriminator, optimizers["discriminator_optimizer"], images[index], labels[index],
-                limit_acc=options.disc_limit_acc, **common,
-            ))
+        if discriminator:
+            for _ in range(discriminator.n_times):
+                index = next(main_stream)
+                histories["disc_losses"].add(disenib.discriminator_update(
+                    networks, discriminator.network, optimizers["discriminator_optimizer"], images[index],
+                    labels[index], limit_acc=discriminator.limit_acc, **common,
+                ))
         progress.step = step + 1
-        progress.epoch = progress.step * (options.n_times_main + n_times_disc) // main_batches.per_pass
+        progress.epoch = progress.step * main_batches_per_step // main_batches.per_pass
 
         # What is logged.
         if progress.step % options.freq_step_log == 0:
@@ -136,7 +151,7 @@ def train_disenib(
                 run.log.say(step_line(scalars, progress.step, run.seconds))
                 for warning in warnings(scalars, options, progress.step):
                     run.log.say(f"warning: {warning}")
-        if pictures and progress.step % options.freq_step_eval == 0:
+        if pictures:
             pictures.on_the_way(run.log, progress.step)
 
         # When it is saved.

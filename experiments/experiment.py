@@ -3,14 +3,15 @@
 import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from dataloader import ImageDataset
-from modellib.model import Model
+from modellib.model import Model, Networks
 
+M = TypeVar("M", bound=Model)
 Sets = dict[str, tuple[Tensor, Tensor]]  # "train", "test" -> images as the networks take them, labels (N,)
 Outside = dict[str, Tensor | None]  # name -> images (M, D), or None for noise of that name
 
@@ -30,16 +31,17 @@ class Experiment:
     load: (options, device) -> Loaded. Raises UserError.
     build: (data.record(), options) -> the model that is evaluated and its freshly initialised networks.
     evaluate: (model, loaded, *, options, metrics, splits) -> {"train": {...}, "test": {...}, ...}.
-    metrics: the families that `evaluate` knows.
+    metrics: the families that `evaluate` computes unless told otherwise. on_request: others that it knows.
     """
 
     load: Callable[..., Loaded]
-    build: Callable[..., tuple[Model, NamedTuple]]
+    build: Callable[..., tuple[Model, Networks]]
     evaluate: Callable[..., dict[str, dict]]
     metrics: Collection[str]
+    on_request: Collection[str] = ()
 
 
-def where_float64_is(model: Model, loaded: Loaded) -> tuple[Model, Loaded]:
+def where_float64_is(model: M, loaded: Loaded) -> tuple[M, Loaded]:
     """The same, on the CPU in place of a device of Apple's: it has no float64, which the exact metrics need."""
     images = next(iter(loaded.sets.values()))[0]
     if images.device.type != "mps":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from custom_pkg.options import RunOptions, between, not_negative, option, positive, size, with_default
+from dataloader import DATASETS
 from dataloader.factored import DATA_SOURCES
 from experiments.catalogue import DATA_SETS
 from modellib.evaluations.protocol import NOISES
@@ -36,6 +37,13 @@ class EvaluationOptions:
         1000.0, group="evaluation", check=temperature_complaint, help="of ODIN's softmax"
     )
     eval_odin_epsilon: float = option(0.0014, group="evaluation", check=not_negative, help="ODIN's input step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions(RunOptions, EvaluationOptions):
+    """What the two scripts of the quantitative comparison have in common."""
+
+    dataset: str = option("mnist", group="objective", choices=DATASETS, help="images and labels")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,24 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import dataloader
 from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
-from custom_pkg.options import RunOptions
 from custom_pkg.terminal import announced_bar
 from dataloader import DATASETS
 from experiments.experiment import Loaded, Outside, where_float64_is
-from experiments.option_groups import DisenIBOptions, EvaluationOptions
+from experiments.option_groups import ComparisonOptions
 from modellib import disenib, ib_lagrangian
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, Evaluation, EvaluationSettings, evaluate
-from modellib.model import Model
+from modellib.model import Model, SwappingModel
 from modellib.networks import FixedStdEncoder
 
 
-def load(options: EvaluationOptions, device: torch.device) -> Loaded:
+def load(options: ComparisonOptions, device: torch.device) -> Loaded:
     """The data set of a run's options, flat, and what lies outside of it. Raises UserError."""
     data_root = Path(options.data_root)
     check_outside(options.eval_odin_out_data, options.dataset)
@@ -50,16 +50,16 @@ def load_outside(
     }
 
 
-def lagrangian_model(data: dict, options: RunOptions) -> tuple[Model, tuple]:
-    """The freshly initialised networks of a run of train_lagrangian.py, and the model that is evaluated."""
+def lagrangian_model(data: dict, options: Any) -> tuple[Model, ib_lagrangian.LagrangianNetworks]:
+    """The model that is evaluated and its freshly initialised networks, by the options of train_lagrangian.py."""
     record = ib_lagrangian.MODELS[options.model]
     input_dim, random = torch.Size(data["image_shape"]).numel(), generator(options.rand_seed, "networks")
     networks = record.build(input_dim, data["n_classes"], options, random)
-    return Model(networks.encoder, networks.decoder, record.code), networks
+    return Model(networks.encoder, networks.decoder, None, record.code), networks
 
 
-def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.Networks]:
-    """The freshly initialised networks of a run of train_disenib.py, and the model that is evaluated."""
+def disenib_model(data: dict, options: Any) -> tuple[Model, disenib.Networks]:
+    """The model that is evaluated and its freshly initialised networks, by the options of train_disenib.py."""
     networks = disenib.build_networks(
         torch.Size(data["image_shape"]).numel(), data["n_classes"], style_dim=options.style_dim,
         class_dim=options.class_dim, enc_hidden_dims=options.enc_hidden_dims, dec_hidden_dims=options.dec_hidden_dims,
@@ -67,11 +67,13 @@ def disenib_model(data: dict, options: DisenIBOptions) -> tuple[Model, disenib.N
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return Model(class_encoder, networks.decoder, "mean", style_encoder), networks
+    return SwappingModel(
+        class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor
+    ), networks
 
 
 def evaluate_published(
-    model: Model, loaded: Loaded, *, options: EvaluationOptions, metrics: Collection[str] = METRICS,
+    model: Model, loaded: Loaded, *, options: ComparisonOptions, metrics: Collection[str] = METRICS,
     splits: Sequence[str] = SPLITS,
 ) -> dict[str, dict]:
     """The published protocol with the evaluation settings and the seed of a run's `options`."""

@@ -42,15 +42,25 @@ ROWS = {  # keys of evaluation.json -> their names in the table, in its order
     "mi_xt_mean_code": "I(X;T) of the mean code, nats",
     "mi_yt_mean_code": "I(Y;T) of the mean code, nats",
     "mi_yt_lower_bound_mean_code": "I(Y;T) of the mean code, variational bound, nats",
+    "calibration_error": "expected calibration error, %",
+    "calibration_error_mean_code": "expected calibration error of the mean code, %",
+    "encoder_std": "mean std of the code, code units",
     "mi_xs": "I(X;S), nats",
     "style_to_label_accuracy": "label from the style code, %",
     "style_to_label_chance": "label by chance, %",
     "style_to_label_knn_accuracy": "label from the style code, neighbours, %",
+    "style_to_label_mlp_accuracy": "label from the style code, MLP, %",
     "class_to_label_accuracy": "label from the class code, %",
     "class_to_label_knn_accuracy": "label from the class code, neighbours, %",
+    "class_to_label_mlp_accuracy": "label from the class code, MLP, %",
     "style_to_factor_accuracy": "{} from the style code, %",
     "style_to_factor_knn_accuracy": "{} from the style code, neighbours, %",
     "style_to_factor_chance": "{} by chance, %",
+    "dci_disentanglement": "DCI disentanglement of the dimensions of (T, S), %",
+    "dci_completeness": "DCI completeness of the dimensions of (T, S), %",
+    "dci_informativeness": "DCI informativeness of (T, S), %",
+    "dci_codes_disentanglement": "DCI disentanglement of T and S as wholes, %",
+    "dci_codes_completeness": "DCI completeness of T and S as wholes, %",
     "swap_recognised": "swaps recognised as intended, %",
     "reconstruction_recognised": "reconstructions recognised, %",
     "classifier_accuracy": "accuracy of the classifier that judges, %",
@@ -76,9 +86,12 @@ ROWS = {  # keys of evaluation.json -> their names in the table, in its order
     "aupr_in": "AUPR In, %",
     "aupr_out": "AUPR Out, %",
     "detection_error": "detection error, %",
+    "fpr_at_95_tpr_by": "FPR at 95 % TPR by {}, %",
+    "auroc_by": "AUROC by {}, %",
 }
 UNITS = {  # scale, digits
     "%": (100, 2), "nats": (1, 3), "dB": (1, 2), "MSE": (1, 5), "correlation": (1, 3), "steps": (1, 2),
+    "code units": (1, 3),
 }
 
 
@@ -105,7 +118,7 @@ def _table(title: str, columns: dict[str, dict], published: dict[str, dict]) -> 
     for key in dict.fromkeys(key for column in columns.values() for key in flatten(column)):
         metric, _, epsilon = key.partition("/")
         if metric in ROWS:
-            name = ROWS[metric].format(epsilon)
+            name = ROWS[metric].format(epsilon.replace("_", " "))
             scale, digits = UNITS[name.rsplit(", ", 1)[1]]
             rows.append([name, *(f"{scale * column[key]:z.{digits}f}" if key in column else "" for column in cells)])
     return format_table(header, rows) if rows else None

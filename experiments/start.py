@@ -44,7 +44,7 @@ def started(script: str, options: RunOptions) -> Iterator[tuple[Start, Loaded]]:
     exact_and_repeatable()
     loaded = EXPERIMENTS[script].load(options, device)
     check_batch_size(options, len(loaded.data.train.labels))
-    rows = options.batch_size * getattr(options, "n_samples", 1)
+    rows = getattr(options, "batch_size", 1) * getattr(options, "n_samples", 1)
     choose_products(device, rows, folder.products() if options.resume else None)
     GlobalGenerators.seed(options.rand_seed)
     with folder.open(options), StopRequest() as stop:

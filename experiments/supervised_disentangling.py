@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,15 +25,17 @@ from modellib.conv_networks import ARCHITECTURES
 from modellib.evaluations import protocol
 from modellib.evaluations.code_content import readable
 from modellib.evaluations.common import encode
+from modellib.evaluations.dci import dci
 from modellib.evaluations.digit_classifier import train_classifier
 from modellib.evaluations.disentangling import digit_swaps, mean_images, nearest_truth, swap_error, swap_pairs
 from modellib.evaluations.style import style_information
 from modellib.gaussians import sample
-from modellib.model import Model
+from modellib.model import SwappingModel
 from modellib.networks import FixedStdEncoder
 from modellib.swap_pictures import interpolation, swap_grid
 
 METRICS = ("accuracy", "information", "codes", "swaps")
+ON_REQUEST = ("probes",)
 N_SWAPS = 2000
 N_READ = 10_000  # codes that classifiers are fitted on, and as many that they are tested on, at most
 PICTURED = {"shapes": shapes.PICTURED, "sprites": sprites.PICTURED}  # the same in every picture; MNIST's are ours
@@ -54,7 +57,7 @@ def loader_of(name: str) -> Callable[[DisentanglingOptions, torch.device], Loade
     return load
 
 
-def model(data: dict, options: DisentanglingOptions) -> tuple[Model, disenib.Networks]:
+def model(data: dict, options: DisentanglingOptions) -> tuple[SwappingModel, disenib.Networks]:
     """The freshly initialised networks of a run on `data`, and the model that is evaluated."""
     networks = disenib.build_conv_networks(
         data["image_shape"][0], data["n_classes"], ARCHITECTURES[data["name"]], style_dim=options.style_dim,
@@ -62,11 +65,11 @@ def model(data: dict, options: DisentanglingOptions) -> tuple[Model, disenib.Net
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return Model(class_encoder, networks.decoder, "mean", style_encoder, networks.reconstructor), networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate(
-    model: Model, loaded: Loaded, *, options: DisentanglingOptions, metrics: Sequence[str] = METRICS,
+    model: SwappingModel, loaded: Loaded, *, options: DisentanglingOptions, metrics: Sequence[str] = METRICS,
     splits: Sequence[str] = protocol.SPLITS,
 ) -> dict[str, dict]:
     """All numbers of a run on the training set, and on what training never saw, where there is such a set."""
@@ -81,10 +84,11 @@ def evaluate(
         model.encoder, model.decoder, loaded.sets, {}, code="mean", progress=announced_bar,
         settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
     )
-    results = protocol.evaluate(on, splits=splits, metrics=metrics)
+    results = protocol.evaluate(on, splits=splits, metrics=[name for name in metrics if name in protocol.METRICS])
     found = {}
-    if "codes" in metrics:
-        found["codes"] = _read_codes(model, loaded, splits, batch_size, random)
+    for name in ("codes", "probes"):
+        if name in metrics:
+            found[name] = _read_codes(model, loaded, splits, batch_size, random, strongly=name == "probes")
     if "swaps" in metrics:
         found["swaps"] = _swap(model, loaded, splits, batch_size, random)
     for by_split in found.values():
@@ -93,9 +97,13 @@ def evaluate(
     return results
 
 
-def _read_codes(model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
-    """I(X;S), and what classifiers read off samples of both codes. They never see the codes that they are tested on:
-    for the test set they are fitted on the training set, for the training set on one half of it.
+def _read_codes(
+    model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable, *, strongly: bool
+) -> dict:
+    """I(X;S), and what classifiers read off samples of both codes; strongly: what a network and forests (DCI) do.
+
+    They never see the codes that they are tested on: for the test set they are fitted on the training set, for the
+    training set on one half of it.
     """
     encoders = {"style": model.style_encoder, "class": model.encoder}
     codes = {
@@ -117,24 +125,33 @@ def _read_codes(model: Model, loaded: Loaded, splits: Sequence[str], batch_size:
         def read(key: str, code: str, targets: dict[str, Tensor], name=name, fit=fit, test=test) -> dict[str, float]:
             return readable(
                 key, codes[code, "train"][fit], targets["train"][fit], codes[code, name][test], targets[name][test],
-                knn=True,
+                probes=("mlp_accuracy",) if strongly else ("accuracy", "knn_accuracy"),
             )
 
-        announced_bar(f"what the codes say, {name} set")
-        result = results[name] = style_information(
+        announced_bar(f"what {'strong probes read off the codes' if strongly else 'the codes say'}, {name} set")
+        by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
+        if strongly:
+            results[name] = read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
+            if loaded.data.factors:
+                results[name] |= dci(
+                    {code: codes[code, "train"][fit] for code in encoders}, loaded.data.train.factors[fit],
+                    {code: codes[code, name][test] for code in encoders}, getattr(loaded.data, name).factors[test],
+                )
+            continue
+        result: dict[str, Any] = style_information(
             model.style_encoder, images, draw=partial(sample, generator=random("style", name)), batch_size=batch_size,
         )
-        by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
         result |= read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
         for column, factor in enumerate(loaded.data.factors.names if loaded.data.factors else ()):
-            by_set = {"train": loaded.data.train.factors[:, column], "test": loaded.data.test.factors[:, column]}
+            by_set = {which: getattr(loaded.data, which).factors[:, column] for which in protocol.SPLITS}
             if column and len(by_set["train"].unique()) > 1:  # the first one is the label
                 for key, value in read("style_to_factor", "style", by_set).items():
                     result.setdefault(key, {})[factor] = value
+        results[name] = result
     return results
 
 
-def _swap(model: Model, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
+def _swap(model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:
     """Swaps against the true images where factors are known; else they are digits, and a classifier judges them."""
     n_classes = loaded.data.n_classes
     images, labels = loaded.sets["train"]
@@ -182,12 +199,11 @@ def _seen(found: Tensor, wanted: Tensor, factors: Factors, trained_on: Tensor) -
 class Pictures:
     """The pictures of a run: in its folder as PNG and GIF, and in TensorBoard."""
 
-    def __init__(self, model: Model, loaded: Loaded, folder: RunFolder, options: DisentanglingOptions):
+    def __init__(self, model: SwappingModel, loaded: Loaded, folder: RunFolder, options: DisentanglingOptions):
         self._model, self._loaded, self._folder, self._seed = model, loaded, folder, options.rand_seed
         data = loaded.data
-        self._n = options.eval_dis_n_samples
-        if data.factors:
-            values = data.train.factors
+        self._n, self._every = options.eval_dis_n_samples, options.freq_step_eval
+        if (values := data.train.factors) is not None:
             self._fixed = torch.cat([
                 (values == torch.tensor(wanted)).all(1).nonzero()[0] for wanted in PICTURED[data.name][: self._n]
             ])
@@ -195,7 +211,9 @@ class Pictures:
             self._fixed = self._one_of_each("train", torch.arange(len(data.train.labels)))
 
     def on_the_way(self, log: RunLog, step: int) -> None:
-        """Two swap grids: of other training images every time, and of the same ones."""
+        """Every freq_step_eval steps two swap grids: of other training images every time, and of the same ones."""
+        if step % self._every:
+            return
         order = torch.randperm(
             len(self._loaded.data.train.labels), generator=generator(self._seed, "pictures", step)
         )

@@ -287,7 +287,8 @@ def discriminator_update(
     with autocast():
         verdict = discriminator(torch.cat((images, reconstruction))).float()  # (2 B, 2)
     truth = torch.cat((torch.full_like(labels, REAL), torch.full_like(labels, RECONSTRUCTED)))
-    loss = sum(F.cross_entropy(*half) for half in zip(verdict.chunk(2), truth.chunk(2), strict=True))
+    of_real, of_reconstructed = map(F.cross_entropy, verdict.chunk(2), truth.chunk(2))
+    loss = of_real + of_reconstructed
     accuracy = (verdict.argmax(1) == truth).float().mean()
     moves = bool(accuracy < limit_acc)
     if moves:

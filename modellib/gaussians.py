@@ -22,7 +22,12 @@ def kl_to_standard_normal(mean: Tensor, std: Tensor) -> Tensor:
 
     mean, std: (B, D). Alemi et al. 2017, "Deep Variational Information Bottleneck", eq. (14).
     """
-    return 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(1).mean()
+    return kl_of_each(mean, std).mean()
+
+
+def kl_of_each(mean: Tensor, std: Tensor) -> Tensor:
+    """KL(N(mean_i, std_i²) || N(0, I)) of every row: mean (B, D), std (B, D) or () -> (B,)."""
+    return 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(1)
 
 
 def pairwise_kl(mean: Tensor, std: Tensor) -> Tensor:

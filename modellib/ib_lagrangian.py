@@ -6,7 +6,7 @@ t one sample of q(t|x) per image.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,22 @@ from torch import Tensor, nn
 
 from modellib.evaluations.common import input_gradient
 from modellib.gaussians import kl_to_standard_normal, log_density, pairwise_kl, sample
+from modellib.model import Networks
 from modellib.networks import FixedStdEncoder, NIBEncoder, VIBEncoder, initialise_xavier, mlp
 
 
-class Networks(NamedTuple):
-    encoder: nn.Module  # images (B, input_dim) -> mean (B, emb_dim), std (B, emb_dim) or ()
-    decoder: nn.Module  # code (B, emb_dim) -> logits (B, n_classes)
+class LagrangianNetworks(Networks, Protocol):
+    """These two, and whatever else the rate term needs."""
+
+    @property
+    def encoder(self) -> nn.Module: ...  # images (B, input_dim) -> mean (B, emb_dim), std (B, emb_dim) or ()
+    @property
+    def decoder(self) -> nn.Module: ...  # code (B, emb_dim) -> logits (B, n_classes)
+
+
+class EncoderDecoder(NamedTuple):
+    encoder: nn.Module
+    decoder: nn.Module
 
 
 class Losses(NamedTuple):  # the sum last: of two that are not finite, the first is named
@@ -30,38 +40,38 @@ class Losses(NamedTuple):  # the sum last: of two that are not finite, the first
 
 @dataclass(frozen=True)
 class LagrangianModel:
-    """build: (input_dim, n_classes, settings, generator) -> a NamedTuple of freshly initialised networks, `encoder` and
-    `decoder` among them; settings are the options of train_lagrangian.py.
+    """build: (input_dim, n_classes, settings, generator) -> the freshly initialised networks, a NamedTuple; settings
+    are the options of train_lagrangian.py.
     rate: (mean, std, code, labels, networks) -> what a code may cost, a scalar in nats; None for nothing.
     code: what attacks and detection see, a fresh "sample" every time or the "mean".
     """
 
-    build: Callable[[int, int, Any, torch.Generator], tuple]
-    rate: Callable[[Tensor, Tensor, Tensor, Tensor, tuple], Tensor] | None
+    build: Callable[[int, int, Any, torch.Generator], LagrangianNetworks]
+    rate: Callable[..., Tensor] | None
     code: str = "sample"
 
 
-def initialised(encoder: nn.Module, n_classes: int, settings: Any, generator: torch.Generator) -> Networks:
+def initialised(encoder: nn.Module, n_classes: int, settings: Any, generator: torch.Generator) -> EncoderDecoder:
     """The encoder, and the decoder that all models have, with fresh weights."""
-    networks = Networks(encoder, mlp(settings.emb_dim, settings.dec_hidden_dims, n_classes))
+    networks = EncoderDecoder(encoder, mlp(settings.emb_dim, settings.dec_hidden_dims, n_classes))
     for network in networks:
         initialise_xavier(network, generator)
     return networks
 
 
-def vib_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> Networks:
+def vib_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> EncoderDecoder:
     encoder = VIBEncoder(input_dim, settings.enc_hidden_dims, settings.emb_dim, settings.vib_softplus_scalar)
     return initialised(encoder, n_classes, settings, generator)
 
 
-def nib_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> Networks:
+def nib_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> EncoderDecoder:
     encoder = NIBEncoder(
         input_dim, settings.enc_hidden_dims, settings.emb_dim, settings.nib_log_std, settings.nib_log_std_trainable
     )
     return initialised(encoder, n_classes, settings, generator)
 
 
-def plain_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> Networks:
+def plain_networks(input_dim: int, n_classes: int, settings: Any, generator: torch.Generator) -> EncoderDecoder:
     encoder = FixedStdEncoder(mlp(input_dim, settings.enc_hidden_dims, settings.emb_dim), 0.0)
     return initialised(encoder, n_classes, settings, generator)
 
@@ -118,7 +128,7 @@ def h_function(name: str, parameter: float) -> Callable[[Tensor], Tensor]:
 
 
 def update(
-    networks: tuple,
+    networks: LagrangianNetworks,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
@@ -148,7 +158,7 @@ def update(
 
 
 def pgd_images(
-    networks: tuple, images: Tensor, labels: Tensor, generator: torch.Generator, *,
+    networks: LagrangianNetworks, images: Tensor, labels: Tensor, generator: torch.Generator, *,
     epsilon: float, steps: int, step_size: float,
 ) -> Tensor:
     """Images within epsilon a pixel of `images`, in [-1, 1], on which the cross entropy has been ascended.
@@ -159,9 +169,12 @@ def pgd_images(
     low, high = (images - epsilon).clamp(min=-1), (images + epsilon).clamp(max=1)
     noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     attacked = (images + epsilon * (2 * noise - 1)).clamp(low, high)
+
+    def loss(x: Tensor) -> Tensor:
+        mean, std = networks.encoder(x)
+        return F.cross_entropy(networks.decoder(sample(mean, std, generator)), labels)
+
     for _ in range(steps):
-        gradient = input_gradient(
-            lambda x: F.cross_entropy(networks.decoder(sample(*networks.encoder(x), generator)), labels), attacked
-        )
+        gradient = input_gradient(loss, attacked)
         attacked = (attacked + step_size * gradient.sign()).clamp(low, high)
     return attacked

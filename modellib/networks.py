@@ -55,6 +55,8 @@ class NIBEncoder(nn.Module):
 class FixedStdEncoder(nn.Module):
     """A Gaussian around the output of an encoder of means, with one std that is not trained (DisenIB)."""
 
+    std: Tensor
+
     def __init__(self, mean_encoder: nn.Module, std: float):
         super().__init__()
         self.mean_encoder = mean_encoder
@@ -117,6 +119,6 @@ def normalise_spectrally(network: nn.Module, generator: torch.Generator) -> None
     when it is made; starting anew from random vectors gives the published behaviour, without a warm-up.
     """
     for layer in [layer for layer in network.modules() if isinstance(layer, nn.Linear)]:
-        norm = spectral_norm(layer).parametrizations.weight[0]
-        for vector in (norm._u, norm._v):
+        spectral_norm(layer)
+        for vector in layer.buffers():
             vector.copy_(F.normalize(vector.normal_(generator=generator), dim=0))

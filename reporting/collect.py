@@ -28,7 +28,7 @@ class Place:
     kind: str  # of KINDS
     data: str
     name: str  # of the model
-    lambda_kl: float | None  # of a sweep
+    lambda_kl: float  # of a sweep, else 0
     seed: int
 
     @classmethod
@@ -38,7 +38,7 @@ class Place:
             found = re.fullmatch(rf"{kind}/(?P<data>[^/]+)/(?P<name>[^/]+){own}/seed(?P<seed>\d+)", where)
             if found:
                 value = found.groupdict().get("lambda_kl")
-                return cls(kind, found["data"], found["name"], float(value) if value else None, int(found["seed"]))
+                return cls(kind, found["data"], found["name"], float(value or 0), int(found["seed"]))
         return None
 
     def run(self) -> Run | None:
@@ -163,7 +163,7 @@ def read_runs(root: Path) -> list[FinishedRun]:
     kinds, models = list(KINDS), list(METHODS)
     return sorted(runs, key=lambda run: (
         kinds.index(run.kind), run.data, models.index(run.name) if run.name in models else len(models),
-        run.name, run.lambda_kl or 0, run.seed,
+        run.name, run.lambda_kl, run.seed,
     ))
 
 

@@ -16,18 +16,24 @@ from matplotlib.lines import Line2D  # noqa: E402
 from custom_pkg.terminal import flatten  # noqa: E402
 from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
 from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
-from reporting.tables import EPSILONS, OUTSIDE, SPLITS, key_for, point  # noqa: E402
+from reporting.drawing import Drawing, as_drawing  # noqa: E402
+from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
 
 SET_NAMES = {"train": "training set", "test": "test set"}
-STYLE = {"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
 
 
 class Figure(NamedTuple):
-    """A picture of the report. text: what it shows, for captions and for those who do not see it."""
+    """A picture of the report. text: what it shows, for captions and for those who do not see it.
+
+    drawing: the same as lines and text, if it is a drawing; without it, path is a captioned picture, and aspect the
+    height by the width of what lies below the caption.
+    """
 
     title: str
     path: Path
     text: str
+    drawing: Drawing | None = None
+    aspect: float = 1
     kind = "figure"  # as the templates ask for it
 
 
@@ -39,13 +45,17 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
     figures: list[Figure] = []
 
     def add(name: str, title: str, text: str, draw: Callable, *arguments) -> None:
-        with plt.rc_context(STYLE):
+        with plt.rc_context({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3,
+                             "axes.spines.top": False, "axes.spines.right": False}):
             figure = draw(*arguments)
             heading = f"{title}: {label}" if label else title
             figure.suptitle(heading, fontweight="bold")
+            figure.canvas.draw()
+            figure.set_layout_engine("none")  # which would be found anew for every file
             figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight", metadata={"Software": None})
+            drawing = as_drawing(figure, f"{name}-")
             plt.close(figure)
-        figures.append(Figure(title, folder / f"{name}.png", text))
+        figures.append(Figure(title, folder / f"{name}.png", text, drawing))
 
     for data in datasets:
         quant = of(runs, "quant", data)
@@ -72,6 +82,16 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
             + (" Dashed: the paper." if papers else ""),
             robustness, quant, data,
         )
+        attacked = [run for run in quant if "robustness/clean_accuracy" in _of_mean_code(run)]
+        if attacked:
+            add(
+                f"worst-case{end}", f"Robustness in the worst case over many attacks, {on}",
+                "Mean codes; share of all attacked test images that are classified correctly, mean and standard "
+                "deviation over seeds (none where there is one seed). Left: dashed, under one step along the gradient "
+                "of the margin (FGSM); solid, under the worst of all attacks for each image. Right: under APGD on the "
+                "margin in 20 steps, for ε up to where nothing is hidden any more: no network can be robust there.",
+                worst_case, attacked,
+            )
         with_curves = [run for run in quant if "gauss" in run.curves]
         if with_curves:
             lacking = [run.where for run in quant if run not in with_curves]
@@ -105,7 +125,8 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
         add(
             f"ib-curve-{data}-{name}", f"IB curve of {METHODS[model].title}, h = {h}, {DATA_SETS[data].title}",
             "The information that sampled codes keep at every λ, by its colour; the line joins their means. Nothing "
-            "can lie in the grey."
+            "can lie in the grey. At ln N, where there is such a line, every code tells its image from all N of the "
+            "set, and the true I(X;T) may be larger."
             + (" The stars are DisenIB's runs: full, of the mean code, as published; hollow, of sampled codes, as the "
                "curve's." if single else " DisenIB has not been run on this data set."),
             ib_curve, points, single,
@@ -113,13 +134,15 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
     return figures
 
 
-def _limits(runs: Sequence[FinishedRun], split: str) -> tuple[float, float]:
-    """H(Y) of the set, and ln K."""
-    return runs[0].evaluation[f"{split}/mi_yt_ceiling"], math.log(runs[0].config["data"]["n_classes"])
+def _limits(runs: Sequence[FinishedRun], split: str) -> tuple[float, float, float]:
+    """H(Y) of the set, ln K of its K classes, and ln N of its N images."""
+    data = runs[0].config["data"]
+    return runs[0].evaluation[f"{split}/mi_yt_ceiling"], math.log(data["n_classes"]), math.log(data[f"n_{split}"])
 
 
 def _plane(
-    axes, split: str, h_of_y: float, ln_k: float, points: Sequence[Sequence[float]], *, line_named: bool = True
+    axes, split: str, h_of_y: float, ln_k: float, ln_n: float, points: Sequence[Sequence[float]], *,
+    line_named: bool = True,
 ) -> None:
     """The frame of an information plane around the points. line_named: write beside the line what it is."""
     x = [point[0] for point in points]
@@ -130,10 +153,16 @@ def _plane(
     axes.fill_between([0, top], [0, top], [top, top], color="0.9", lw=0)
     axes.axhline(h_of_y, color="0.35", lw=1, ls="--")
     axes.axhline(ln_k, color="0.35", lw=1, ls=":")
-    axes.annotate(f"ln K = {ln_k:.3f}", (right, ln_k), (-2, 2), textcoords="offset points", ha="right", va="bottom",
+    full = at_ceiling(max(x), ln_n)
+    at, side = ((left + right) / 2, "center") if full else (right, "right")
+    axes.annotate(f"ln K = {ln_k:.3f}", (at, ln_k), (-2, 2), textcoords="offset points", ha=side, va="bottom",
                   fontsize=8, color="0.35")
-    axes.annotate(f"H(Y) = {h_of_y:.3f}", (right, h_of_y), (-2, -3), textcoords="offset points", ha="right", va="top",
+    axes.annotate(f"H(Y) = {h_of_y:.3f}", (at, h_of_y), (-2, -3), textcoords="offset points", ha=side, va="top",
                   fontsize=8, color="0.35")
+    if full:
+        axes.axvline(ln_n, color="0.35", lw=1, ls="-.")
+        axes.annotate(f"ln N = {ln_n:.2f}", (ln_n, bottom), (-3, 4), textcoords="offset points", ha="right",
+                      va="bottom", rotation=90, fontsize=8, color="0.35")
     at = max(left, bottom + 0.6 * (h_of_y - bottom))
     if line_named:
         axes.annotate("I(Y;T) = I(X;T)", (at, at), (6, 0), textcoords="offset points", fontsize=8, color="0.35")
@@ -147,7 +176,7 @@ def _size(model: str, star: float = 130, other: float = 45) -> float:
 
 
 def information_plane(runs: Sequence[FinishedRun], data: str):
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     models = _models(runs)
     for axes, split in zip(panels, SPLITS, strict=True):
         points = {run.where: point(run, split) for run in runs}
@@ -158,10 +187,11 @@ def information_plane(runs: Sequence[FinishedRun], data: str):
         _plane(axes, split, *_limits(runs, split), [*points.values(), *papers.values()])
         for model, published in papers.items():
             axes.scatter(*published, s=_size(model) * 1.6, marker=METHODS[model].marker, facecolors="none",
-                         edgecolors=METHODS[model].colour, linewidths=1.3, zorder=3)
+                         edgecolors=METHODS[model].colour, linewidths=1.3, zorder=3,
+                         label=f"_{METHODS[model].title}, paper")
         for run in runs:
             axes.scatter(*points[run.where], s=_size(run.name), marker=METHODS[run.name].marker,
-                         color=METHODS[run.name].colour, alpha=0.85, lw=0, zorder=4)
+                         color=METHODS[run.name].colour, alpha=0.85, lw=0, zorder=4, label=_label(run))
     handles = [
         Line2D([], [], ls="", marker=method.marker, ms=_size(model, 11, 7), color=method.colour,
                markerfacecolor=method.colour if model in models else "none",
@@ -170,7 +200,7 @@ def information_plane(runs: Sequence[FinishedRun], data: str):
     ]
     if papers:
         handles.append(Line2D([], [], ls="", marker="o", ms=8, color="0.3", mfc="none", label="hollow: paper"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -178,9 +208,14 @@ def _models(runs: Sequence[FinishedRun]) -> list[str]:
     return list(dict.fromkeys(run.name for run in runs))
 
 
-def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str | None:
-    """In a legend, of the first run of each model alone."""
-    return METHODS[run.name].title if run is next(other for other in runs if other.name == run.name) else None
+def _label(run: FinishedRun) -> str:
+    """What a reader who points at a mark is told; the underscore keeps it out of legends."""
+    return f"_{METHODS[run.name].title}, seed {run.seed}"
+
+
+def _lines_of(runs: Sequence[FinishedRun]) -> list[Line2D]:
+    """For a legend: a line in the colour of each model."""
+    return [Line2D([], [], color=METHODS[model].colour, label=METHODS[model].title) for model in _models(runs)]
 
 
 def robustness(runs: Sequence[FinishedRun], data: str):
@@ -193,7 +228,7 @@ def robustness(runs: Sequence[FinishedRun], data: str):
             if model in papers:
                 fgsm = papers[model][split]["fgsm"]
                 axes.plot(epsilons, [100, *(100 * fgsm[epsilon] for epsilon in EPSILONS)], ls="--", lw=1, alpha=0.7,
-                          color=method.colour)
+                          color=method.colour, label=f"_{method.title}, paper")
             of_model = [run.evaluation for run in runs if run.name == model]
             if not of_model:
                 if model in papers:
@@ -202,9 +237,11 @@ def robustness(runs: Sequence[FinishedRun], data: str):
             values = [[100 * run[f"{split}/fgsm/{epsilon}"] for run in of_model] for epsilon in EPSILONS]
             means = [100, *map(statistics.mean, values)]
             stds = [0, *(statistics.stdev(v) if len(v) > 1 else 0 for v in values)]
-            axes.errorbar(epsilons, means, yerr=stds, capsize=3, lw=1.6, label=method.title, **style)
+            bars = axes.errorbar(epsilons, means, yerr=stds, capsize=3, lw=1.6, label=method.title, **style)
+            bars.lines[0].set_label(f"_{method.title}")  # for those who point at it; the legend has the container's
         axes.set(xlabel="ε, for images in [-1, 1]", title=SET_NAMES[split], ylim=(0, 103), xticks=epsilons)
     panels[0].set_ylabel("still correct, %")
+    panels[1].tick_params(labelleft=True)  # on a phone it stands alone
     order = [method.title for method in METHODS.values()]
     handles = zip(*panels[1].get_legend_handles_labels(), strict=True)
     handles = sorted(handles, key=lambda pair: order.index(pair[1].split(" (")[0]))
@@ -214,21 +251,56 @@ def robustness(runs: Sequence[FinishedRun], data: str):
     return figure
 
 
+def _of_mean_code(run: FinishedRun) -> dict[str, float]:
+    """The evaluation of its mean code; empty where evaluate.py has made none."""
+    return run.others.get(METHODS[run.name].evaluated("mean"), {})
+
+
+def worst_case(runs: Sequence[FinishedRun]):
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    shown = ((0, "by_attack/fgsm_margin", "--"), (0, "worst_case", "-"), (1, "curve", "-"))
+    for model in _models(runs):
+        method, found = METHODS[model], [_of_mean_code(run) for run in runs if run.name == model]
+        for panel, part, dashes in shown:
+            start = f"robustness/{part}/"
+            keys = [key for key in found[0] if key.startswith(start) and all(key in each for each in found)]
+            by_epsilon = {0.0: [100 * each["robustness/clean_accuracy"] for each in found]}
+            by_epsilon |= {float(key.removeprefix(start)): [100 * each[key] for each in found] for key in keys}
+            epsilons, values = zip(*sorted(by_epsilon.items()), strict=True)
+            bars = panels[panel].errorbar(
+                epsilons, [statistics.mean(v) for v in values], color=method.colour, ls=dashes, lw=1.4, capsize=2,
+                yerr=[statistics.stdev(v) if len(v) > 1 else 0 for v in values], marker=method.marker,
+                ms=_size(model, 8, 4), label=method.title if dashes == "-" else None,
+                alpha=0.5 if dashes == "--" else 1,
+            )
+            bars.lines[0].set_label(f"_{method.title}")
+    panels[0].set(xlabel="ε, for images in [-1, 1]", ylabel="robust accuracy, %", title="one step, and worst case",
+                  ylim=(-2, 103))
+    panels[1].set(xlabel="ε, for images in [-1, 1]", title="APGD, until nothing is left")
+    panels[1].tick_params(labelleft=True)
+    handles, labels = panels[1].get_legend_handles_labels()
+    panels[1].legend(
+        [*handles, *(Line2D([], [], ls=dashes, color="0.3") for dashes in ("--", "-"))],
+        [*labels, "FGSM on the margin", "worst case"], frameon=False, fontsize=9,
+    )
+    return figure
+
+
 def detection(runs: Sequence[FinishedRun]):
     models = _models(runs)
     figure = plt.figure(figsize=(11, max(4.5, 1.3 * len(models))), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.15))
     axes = left.subplots()
     for run in runs:
         fpr, tpr = zip(*run.curves["gauss"]["roc"], strict=True)
         axes.plot([100 * v for v in fpr], [100 * v for v in tpr], color=METHODS[run.name].colour, lw=1.4, alpha=0.85,
-                  label=_label(run, runs))
+                  label=_label(run))
     axes.plot([0, 100], [0, 100], color="0.6", lw=1, ls=":")
     axes.axhline(95, color="0.6", lw=0.8)
     axes.annotate("95 %", (80, 95), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8, color="0.4")
     axes.set(xlabel=f"{OUTSIDE['gauss']} accepted, % (FPR)", ylabel="test images accepted, % (TPR)",
              xlim=(-1, 101), ylim=(-1, 101), title="ROC")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(handles=_lines_of(runs), frameon=False, fontsize=9, loc="lower right")
     panels = right.subplots(len(models), 1, squeeze=False)[:, 0]
     for panel, model in zip(panels, models, strict=True):
         of_model = [run for run in runs if run.name == model]
@@ -242,9 +314,9 @@ def detection(runs: Sequence[FinishedRun]):
             total = sum(curve[name])
             panel.stairs([100 * count / total for count in curve[name]], edges, fill=True, alpha=0.5, color=colour,
                          label=what)
-        panel.set_ylabel("images, %", fontsize=8)
-        panel.tick_params(labelsize=8)
-        panel.legend(frameon=False, fontsize=8, title=f"{METHODS[model].title}, seed {run.seed}", title_fontsize=8)
+        panel.set_ylabel("images, %", fontsize=9)
+        panel.tick_params(labelsize=9)
+        panel.legend(frameon=False, fontsize=9, title=f"{METHODS[model].title}, seed {run.seed}", title_fontsize=9)
     panels[0].set_title("ODIN scores")
     panels[-1].set_xlabel("(score − 1/K) · 1000")
     return figure
@@ -256,13 +328,13 @@ def training_lagrangian(runs: Sequence[FinishedRun]):
              ("train/loss_kl", 1, "KL term, nats"))
     for axes, (key, scale, name) in zip(panels, shown, strict=True):
         for run in runs:
-                axes.plot([line["epoch"] for line in run.metrics if key in line],
+            axes.plot([line["epoch"] for line in run.metrics if key in line],
                       [scale * line[key] for line in run.metrics if key in line], lw=1.1, alpha=0.85,
-                      color=METHODS[run.name].colour, label=_label(run, runs))
+                      color=METHODS[run.name].colour, label=_label(run))
         axes.set(xlabel="epoch", ylabel=name)
     panels[0].set_ylim(bottom=_floor(runs))
     panels[1].set_yscale("log")
-    panels[0].legend(frameon=False, fontsize=9, loc="lower right")
+    panels[0].legend(handles=_lines_of(runs), frameon=False, fontsize=9, loc="lower right")
     return figure
 
 
@@ -274,14 +346,14 @@ def _floor(runs: Sequence[FinishedRun]) -> float:
 
 
 def training_disenib(runs: Sequence[FinishedRun]):
-    figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4.1), layout="constrained")
     labels = [f"{run.kind.replace('quant', 'quantitative')}, {DATA_SETS[run.data].title}" for run in runs]
     names = list(dict.fromkeys(labels))
     colours = plt.get_cmap("tab10")
     for run, label in zip(runs, labels, strict=True):
         lines = [line for line in run.metrics if "train/loss_rec" in line]
         steps = [line["step"] for line in lines]
-        style = {"lw": 1, "color": colours(names.index(label) % 10)}
+        style = {"lw": 1, "color": colours(names.index(label) % 10), "label": f"_{label}, seed {run.seed}"}
         for axes, key in zip(panels, ("train/loss_dec", "train/loss_rec"), strict=False):
             axes.plot(steps, [line[key] for line in lines], **style)
         for key, dashes in (("train/output_real", "-"), ("train/output_fake", "--")):
@@ -294,7 +366,7 @@ def training_disenib(runs: Sequence[FinishedRun]):
     panels[2].legend(handles=[Line2D([], [], color="0.3", label="independent pairs"),
                               Line2D([], [], color="0.3", ls="--", label="joint pairs")], frameon=False, fontsize=8)
     handles = [Line2D([], [], color=colours(number % 10), label=name) for number, name in enumerate(names)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -302,7 +374,7 @@ CURVE = "#8c6bb1"
 
 
 def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
     by_lambda: dict[float, list[FinishedRun]] = {}
     for run in runs:
         by_lambda.setdefault(run.lambda_kl, []).append(run)
@@ -317,13 +389,14 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
         marks = [point(run, split) for run in runs]
         _plane(axes, split, *_limits(runs, split), [*marks, *full, *hollow], line_named=False)
         axes.plot(*zip(*means, strict=True), color=CURVE, lw=1.5, zorder=2)
-        colours = axes.scatter(*zip(*marks, strict=True), c=[run.lambda_kl for run in runs], norm=norm,
-                               cmap="viridis", s=45, zorder=3)
-        for stars, inside, edge in ((hollow, "none", own), (full, own, "black")):
-            if stars:
-                axes.scatter(*zip(*stars, strict=True), s=150, marker="*", color=inside, edgecolors=edge,
-                             linewidths=0.8, zorder=4)
-    figure.colorbar(colours, ax=panels, label="λ")
+        for run, mark in zip(runs, marks, strict=True):
+            colours = axes.scatter(*mark, c=run.lambda_kl, norm=norm, cmap="viridis", s=45, zorder=3,
+                                   label=f"_λ = {run.lambda_kl:g}, seed {run.seed}")
+        for code, stars, inside, edge in (("sampled", hollow, "none", own), ("mean", full, own, "black")):
+            for run, star in zip(disenib, stars, strict=True):
+                axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
+                             label=f"{_label(run)}, {code} code")
+    figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40).solids.set_rasterized(True)
     model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
                Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]
@@ -331,5 +404,5 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
         star = {"ls": "", "marker": "*", "ms": 12, "color": own}
         handles += [Line2D([], [], mec="black", label="DisenIB, mean code", **star),
                     Line2D([], [], mfc="none", label="DisenIB, sampled codes", **star)]
-    panels[0].legend(handles=handles, frameon=False, loc="lower right")
+    panels[0].legend(handles=handles, frameon=False, loc="lower center")
     return figure

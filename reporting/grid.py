@@ -157,4 +157,4 @@ def quick(run: Run) -> Run:
     desc = run.desc
     for kind in ("quant", "sweep"):
         desc = desc.replace(f"{kind}/{PAPER_DATA}/", f"{kind}/{QUICK_DATA}/")
-    return replace(run, flags=(*flags, *dataset, *run.quick.split()), desc=f"quick/{desc}")
+    return replace(run, flags=(*flags, *dataset, *(run.quick or "").split()), desc=f"quick/{desc}")

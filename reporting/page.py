@@ -1,12 +1,15 @@
 """The report as one page, by the templates beside this file.
 
 README.md is for the repository, with links to pictures beside it. report.html is one file that can be passed around:
-pictures inside, nothing fetched from anywhere, no scripts.
+drawings and pictures inside, nothing fetched from anywhere; without scripts only the sorting of tables, the values to
+point at and the large pictures are missing.
 """
 
 import base64
 import html
 import io
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
+from custom_pkg.pictures import MARGIN
 from experiments.catalogue import DATA_SETS, with_disentangling
 from reporting import tables
 from reporting.collect import FinishedRun, of
@@ -21,13 +25,13 @@ from reporting.figures import Figure
 from reporting.tables import Table
 
 TITLE = "Disentangled Information Bottleneck, reproduced"
-READING = (
-    "Mean ± sample standard deviation over the seeds and, in brackets, the paper's figure. As published, the metrics "
-    "are those of the last epoch, on sampled codes for VIB and NIB and on the mean code for DisenIB. Information is in "
-    "nats. † marks what is off by more than 3 of our standard deviations or 10 % of the published figure, whichever is "
-    "larger. What has not been run says so."
+ABSTRACT = (
+    "An information bottleneck is a classifier that squeezes an image X into a short code T, and tries to forget all "
+    "that the label Y does not need. DisenIB (Pan, Niu, Zhang, Zhang; AAAI 2021) puts what is not the label into a "
+    "second code, the style S, so that nothing has to be traded. Here the paper's experiments were made anew; its "
+    "claims, and how each fared, come first."
 )
-NO_NUMBERS = "The paper has pictures of these runs and no numbers; the numbers here are our own."
+N_STEPS = 10  # of an interpolation
 PICTURES = {
     "held-out.png": "Swaps of images that training never saw: the class is the column's, the style the row's",
     "fixed.png": "Swaps of training images at the end of training: the class is the column's, the style the row's",
@@ -54,13 +58,40 @@ class Beside:
     kind: str = "beside"
 
 
-Part = Text | Table | Figure | Beside
+class Runs(Table):
+    """A table whose first column names the folders of runs."""
+
+    kind = "runs"
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The paper's claims with their verdicts, as tables.json holds them."""
+
+    claims: Sequence[dict]
+    kind: str = "claims"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What is shown to those who ask."""
+
+    title: str
+    parts: Sequence["Part"]
+    kind: str = "folded"
+
+
+Part = Text | Table | Figure | Beside | Claims | Folded
 
 
 @dataclass(frozen=True)
 class Section:
     title: str
     parts: Sequence[Part]
+
+    @property
+    def anchor(self) -> str:
+        return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
 def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun], folder: Path) -> str:
@@ -70,29 +101,39 @@ def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[Fin
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )
     environment.filters |= {
-        "e": html.escape, "webp": webp, "markdown": lambda table: tables.markdown(*table),
-        "place": lambda path: path.relative_to(folder).as_posix(),
+        "e": html.escape, "code": lambda text: re.sub("`(.+?)`", r"<code>\1</code>", html.escape(text)),
+        "webp": webp, "markdown": lambda table: tables.markdown(*table),
+        "place": lambda path: os.path.relpath(path, folder).replace(os.sep, "/"),
+        "claims_table": lambda claims: tables.markdown(*tables.claims_table({"claims": claims})),
     }
     label = found["label"]
     return environment.get_template(f"{name}.j2").render(
         title=f"{TITLE}: {label}" if label else TITLE, label=label, note=f" ({label})" if label else "",
-        sections=sections(found, figures, runs),
+        abstract=ABSTRACT, sections=sections(found, figures, runs),
     )
 
 
-def webp(picture: Path) -> str:
-    """The same pixels as those of a PNG file in half the bytes, for a data URL."""
-    small = io.BytesIO()
-    Image.open(picture).save(small, "WEBP", lossless=True)
+def webp(figure: Figure) -> str:
+    """The pixels of a captioned picture in half the bytes, for a data URL; the page says what the caption says."""
+    image, small = Image.open(figure.path), io.BytesIO()
+    right, bottom = image.width - MARGIN, image.height - MARGIN
+    top = bottom - round((right - MARGIN) * figure.aspect)
+    image.crop((MARGIN, top, right, bottom)).save(small, "WEBP", lossless=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
 def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]) -> list[Section]:
     """The report, in the order in which it is read."""
-    result = []
+    curves = [figure for figure in figures if figure.path.stem.startswith("ib-curve")]
+    planes = [figure for figure in figures if figure.path.stem.startswith("information-plane")]
+    result = [Section("The paper's claims", [Claims(found["claims"])])] if found["claims"] else []
+    if first := [*curves, *planes][:1]:
+        result.append(Section("The information bottleneck curve" if curves else "The information plane", first))
+    result.append(Section("Swaps", _swaps(found, runs)))
     for data, models in found["quantitative"].items():
+        parts = [Text(tables.reading(found, data)), tables.comparison(found, data)]
         each = filter(None, (tables.one_model(found, data, model) for model in models))
-        parts = [Text(READING), tables.comparison(found, data), *each]
+        parts += [Folded(f"{table.header[0]} on {DATA_SETS[data].title}, every seed", [table]) for table in each]
         result.append(Section(f"Results on {DATA_SETS[data].title}", parts))
     if found["detection"]:
         result.append(Section("Detection with sampled and with mean codes", [
@@ -104,29 +145,42 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
             Text("Share of the attacked test images that survive every attack (worst case), or the one that is named."),
             tables.robustness(found),
         ]))
-    drawn: list[Part] = [*figures]
+    numbers = [table for data in with_disentangling() if (table := tables.disentangling(found, data))]
+    if numbers:
+        result.append(Section("Supervised disentangling in numbers", [
+            Text("The paper has no numbers of these runs; these are our own."), tables.disentangling_overview(found),
+            *(Folded(f"All numbers of {table.header[0]}", [table]) for table in numbers),
+        ]))
+    drawn: list[Part] = [figure for figure in figures if figure not in first]
     if not figures:
         drawn.append(Text("No run is finished, so there is nothing to draw."))
     elif not any(run.curves for run in runs):
         drawn.append(Text("ROC and scores of ODIN are not drawn: no run has kept its curves."))
-    result.append(Section("Figures", drawn))
-    swaps: list[Part] = [Text(NO_NUMBERS)]
-    if found["label"]:
-        swaps.append(Text("After so few steps the swaps show nothing yet: these pictures show that all runs."))
-    for data in with_disentangling():
-        swaps.append(tables.disentangling(found, data) or Text(f"{DATA_SETS[data].title}: {tables.ABSENT}."))
-        swaps += swaps_of(of(runs, "disentangling", data), found["label"])
-    result.append(Section("Supervised disentangling", swaps))
+    if drawn:
+        result.append(Section("More figures", drawn))
     records = found["runs"]
     versions = {", ".join(f"{name} {version}" for name, version in run["versions"].items()) for run in records}
     versions = "; ".join(sorted(versions)) or "none"
     processors = ", ".join(sorted({run["machine"]["processor"] for run in records})) or "none"
     result.append(Section("How it was run", [
         Text(f"Processors: {processors}. Versions: {versions}. Runs may have shared their machine."),
-        tables.runs_table(found),
-        Text("\n".join(run["command"] for run in records), "code"),
+        Folded(f"All {len(records)} runs: epochs, times, machines", [Runs(*tables.runs_table(found))]),
+        Folded("The command of each run", [Text("\n".join(run["command"] for run in records), "code")]),
     ]))
     return result
+
+
+def _swaps(found: dict, runs: Sequence[FinishedRun]) -> list[Part]:
+    """The pictures of the disentangling runs, of each data set."""
+    parts: list[Part] = []
+    if found["label"]:
+        parts.append(Text("After so few steps the swaps show nothing yet: these pictures show that all runs."))
+    absent = []
+    for data in with_disentangling():
+        of_data = of(runs, "disentangling", data)
+        parts += swaps_of(of_data, found["label"])
+        absent += [] if of_data else [DATA_SETS[data].title]
+    return parts + ([Text(f"{', '.join(absent)}: {tables.ABSENT}.")] if absent else [])
 
 
 def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Part]:
@@ -138,11 +192,15 @@ def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Part]:
     images = first.config["data"]["source"]
     images += data.art if "rendered" not in images else ""
     beside = {"fixed.png", "training.gif"} if "held-out.png" in first.pictures else {"training.gif"}
+    there = [name for name in PICTURES if name in first.pictures]
     parts: list[Part] = [
-        Beside(f"{title}: {what}", first.pictures[name], images) if name in beside
-        else Figure(title, first.pictures[name], f"{what}. Images: {images}.")
-        for name, what in PICTURES.items() if name in first.pictures
+        Figure(title, first.pictures[name], f"{PICTURES[name]}. Images: {images}.",
+               aspect=first.config["data"]["n_classes"] / N_STEPS if name == "interpolation.png" else 1)
+        for name in there if name not in beside
+    ]
+    more: list[Part] = [
+        Beside(f"{title}: {PICTURES[name]}", first.pictures[name], images) for name in there if name in beside
     ]
     if others := ", ".join(str(run.seed) for run in runs[1:]):
-        parts.append(Text(f"Pictures of the other seeds ({others}) are in {first.where.rsplit('/', 1)[0]}/."))
-    return parts
+        more.append(Text(f"Pictures of the other seeds ({others}) are in {first.where.rsplit('/', 1)[0]}/."))
+    return parts + ([Folded(f"More pictures of {data.title}", more)] if more else [])

@@ -84,7 +84,7 @@ def run_all(runs: Sequence[Run], *, jobs: int, stop: StopRequest, gpus: Sequence
             try:
                 time.sleep(0.2)
             except KeyboardInterrupt:  # the second Ctrl-C
-                at_work.signal(stop.signum)
+                at_work.signal(stop.signum or signal.SIGINT)
             at_work.reap()
     finally:  # whatever has ended the loop: no run is left alone
         at_work.signal(stop.signum or signal.SIGTERM)

@@ -10,6 +10,7 @@ from custom_pkg.terminal import flatten
 from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
+from reporting.claims import claims
 from reporting.collect import FinishedRun, of, sweeps
 
 SPLITS = ("train", "test")
@@ -29,6 +30,7 @@ OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
     name: data.title for name, data in DATA_SETS.items() if data.outside and name != PAPER_DATA
 }
 CODES = ("sample", "mean")
+BY_CODE = {"I(X;T)": "mi_xt", "I(Y;T)": "mi_yt", "accuracy, %": "accuracy"}  # of the test set
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
@@ -88,10 +90,11 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
     runs: of `collect.read_runs`. label: what has to stand beside every figure, if anything.
     datasets: those of the quantitative comparison.
     """
-    return {
+    found = {
         "label": label,
         "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
         "detection": _detection(of(runs, "quant", PAPER_DATA)),
+        "codes": _codes(of(runs, "quant", PAPER_DATA)),
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
@@ -104,6 +107,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         },
         "runs": [_record(run) for run in runs],
     }
+    return found | {"claims": [] if label else claims(found, runs)}
 
 
 def _quantitative(runs: Sequence[FinishedRun], data: str) -> dict[str, dict]:
@@ -120,11 +124,20 @@ def _quantitative(runs: Sequence[FinishedRun], data: str) -> dict[str, dict]:
 
 def _figures(model: str, rows: dict[str, str], by_key: dict, published: dict[str, float]) -> dict[str, dict]:
     """row -> figure, of those rows that there are."""
-    keys = {row: key_for(model, key) for row, key in rows.items()}
-    return {
-        row: over_seeds(by_key[key], published.get(key), scale=100 if row.endswith("%") else 1)
-        for row, key in keys.items() if key in by_key
-    }
+    found = {}
+    for row, key in rows.items():
+        key = key_for(model, key)
+        if key in by_key:
+            found[row] = over_seeds(by_key[key], published.get(key), scale=100 if row.endswith("%") else 1)
+            ceilings = by_key.get(f"{key.split('/')[0]}/mi_xt_ceiling", {}) if row.startswith("I(X;T)") else {}
+            if any(at_ceiling(by_key[key][seed], ceiling) for seed, ceiling in ceilings.items()):
+                found[row]["at_ceiling"] = True
+    return found
+
+
+def at_ceiling(mi_xt: float, ceiling: float) -> bool:
+    """Whether an estimate of I(X;T) has reached log N, the most that N images can show, within one percent."""
+    return mi_xt >= 0.99 * ceiling
 
 
 def _detection(runs: Sequence[FinishedRun]) -> dict:
@@ -141,6 +154,27 @@ def _detection(runs: Sequence[FinishedRun]) -> dict:
                 }
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
+    return found
+
+
+def _codes(runs: Sequence[FinishedRun]) -> dict:
+    """method -> code -> row of BY_CODE -> figure on the test set: the same question of sampled and of mean codes."""
+    found: dict[str, dict] = {}
+    for model, method in METHODS.items():
+        files = [method.evaluated(code) for code in CODES]  # the other code's informations, where evaluate.py has been
+        measured = {
+            run.seed: {key: value for file in files for key, value in run.others.get(file, {}).items()} | run.evaluation
+            for run in runs if run.name == model
+        }
+        for code, suffix in zip(CODES, ("", "_mean_code"), strict=True):
+            for row, key in BY_CODE.items():
+                values = {
+                    str(seed): each[f"test/{key}{suffix}"] for seed, each in measured.items()
+                    if f"test/{key}{suffix}" in each
+                }
+                if values:
+                    figure = over_seeds(values, scale=100 if row.endswith("%") else 1)
+                    found.setdefault(model, {}).setdefault(code, {})[row] = figure
     return found
 
 
@@ -184,7 +218,9 @@ def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
 def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
-    for key, values in _by_key({run.seed: run.evaluation for run in runs}).items():
+    # evaluate.py may have measured more, later.
+    measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs}
+    for key, values in _by_key(measured).items():
         split, _, metric = key.partition("/")
         metric, _, factor = metric.partition("/")
         if metric in METRICS:
@@ -226,6 +262,8 @@ def cell(figure: dict | None, *, digits: int = 2, absent: str = ABSENT) -> str:
         text += f" ± {figure['std']:.{digits}f}"
     if "published" in figure:
         text += f" ({figure['published']:.2f})"
+    if figure.get("at_ceiling"):
+        text += " ‡"
     return f"{text} †" if figure.get("off") else text
 
 
@@ -233,10 +271,33 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(r)} |" for r in rows)])
 
 
-def comparison(tables: dict, data: str, *, absent_too: bool = True) -> Table:
-    """The paper's table: a column per model, with those that were not run or without them."""
-    columns = {model: figures for model, figures in tables["quantitative"][data].items() if figures or absent_too}
-    corner = "ours ± std (paper)" if published_on(data) else "ours ± std"
+def reading(tables: dict, data: str) -> str:
+    """How the table of the comparison is to be read; says nothing of what is not in it."""
+    by_model = tables["quantitative"][data].values()
+    figures = [figure for by_row in by_model for figure in by_row.values() if "mean" in figure]
+    published = any("published" in figure for figure in figures)
+    sentences = [
+        "Mean ± sample standard deviation over the seeds" if any(figure["std"] is not None for figure in figures)
+        else "Figures of a single seed", " and, in brackets, the paper's figure" if published else "",
+        ". As published, the metrics" if published else ". The metrics", " are those of the last epoch, on sampled "
+        "codes for VIB and NIB and on the mean code for DisenIB. Information is in nats.",
+        " † marks what is off by more than 3 of our standard deviations or 10 % of the published figure, whichever is "
+        "larger." if any(figure.get("off") for figure in figures) else "",
+        " ‡ has reached log N, the most that N images can show: the true I(X;T) may be larger."
+        if any(figure.get("at_ceiling") for figure in figures) else "",
+        " What has not been run says so." if not all(by_model) else "",
+    ]
+    return "".join(sentences)
+
+
+def comparison(tables: dict, data: str, *, absent_too: bool = True, references: bool = True) -> Table:
+    """The paper's table: a column per model, with those that were not run, and that are not the paper's, or not."""
+    columns = {
+        model: figures for model, figures in tables["quantitative"][data].items()
+        if (figures or absent_too) and (references or not METHODS[model].reference)
+    }
+    several = any(len(figures["last epoch"]["seeds"]) > 1 for figures in columns.values() if figures)
+    corner = f"ours{' ± std' if several else ''}{' (paper)' if published_on(data) else ''}"
     rows = [[row, *(cell(f.get(row), absent="–" if f else ABSENT) for f in columns.values())] for row in ROWS]
     last = [", ".join(map(str, f["last epoch"]["seeds"].values())) if f else ABSENT for f in columns.values()]
     return Table([corner, *(METHODS[model].title for model in columns)], [*rows, ["last epoch, per seed", *last]])
@@ -248,19 +309,20 @@ def one_model(tables: dict, data: str, model: str) -> Table | None:
     if not figures:
         return None
     seeds = list(figures["last epoch"]["seeds"])
+    several, published = len(seeds) > 1, data in METHODS[model].published
     rows = []
     for row in ROWS:
         if row not in figures:
             continue
         figure = dict(figures[row])
-        published = figure.pop("published", None)
-        paper = []
-        if published is not None:
-            in_stds = f"{figure['difference'] / figure['std']:+.1f}" if figure["std"] else "–"
-            paper = [f"{published:.2f}", f"{figure['difference']:+.2f}", in_stds]
-        rows.append([row, cell(figure), *paper, *(f"{value:.2f}" for value in figure["seeds"].values())])
-    paper = ["paper", "difference", "in our stds"] if data in METHODS[model].published else []
-    return Table([METHODS[model].title, "ours ± std", *paper, *(f"seed {seed}" for seed in seeds)], rows)
+        paper = figure.pop("published", None)
+        columns = [f"{paper:.2f}", f"{figure['difference']:+.2f}"] if paper is not None else []
+        if several and columns:  # a std that rounds to 0 is no unit to measure in
+            columns.append(f"{figure['difference'] / figure['std']:+.1f}" if figure["std"] >= 0.005 else "–")
+        rows.append([row, cell(figure), *columns, *(f"{value:.2f}" for value in figure["seeds"].values() if several)])
+    paper = ["paper", "difference", *(["in our stds"] if several else [])] if published else []
+    each = [f"seed {seed}" for seed in seeds] if several else []
+    return Table([METHODS[model].title, "ours ± std" if several else f"seed {seeds[0]}", *paper, *each], rows)
 
 
 def detection(tables: dict) -> Table:
@@ -321,6 +383,14 @@ def _side_by_side(corner: str, columns: dict[str, dict], rows: Iterable[str]) ->
         [row, *(cell(figures[row], digits=figures[row]["digits"]) if row in figures else "–"
                 for figures in columns.values())]
         for row in rows if any(row in figures for figures in columns.values())
+    ])
+
+
+def claims_table(tables: dict) -> Table:
+    """The paper's claims with their verdicts, one line each."""
+    return Table(["claim", "here"], [
+        [f"{number}. {claim['claim']}", f"**{claim['verdict']}** {claim['because']}"]
+        for number, claim in enumerate(tables["claims"], 1)
     ])
 
 
@@ -390,7 +460,7 @@ def to_latex(tables: dict) -> str:
 
 
 _IN_LATEX = {
-    "%": r"\%", "±": r"$\pm$", " †": r"$^\dagger$", "ε": r"$\varepsilon$", "–": "--",
+    "%": r"\%", "±": r"$\pm$", " †": r"$^\dagger$", " ‡": r"$^\ddagger$", "ε": r"$\varepsilon$", "–": "--",
     "I(X;T)": "$I(X;T)$", "I(Y;T)": "$I(Y;T)$", "I(X;S)": "$I(X;S)$",
 }
 
@@ -413,11 +483,12 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 
 def with_tables(text: str, tables: dict) -> str:
     """A text with the present tables between those marks that it has."""
-    header, rows = comparison(tables, PAPER_DATA, absent_too=False)
+    header, rows = comparison(tables, PAPER_DATA, absent_too=False, references=False)
     for name, table in (
-        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])), ("results", Table(header, rows)),
-        ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
-        ("disentangling", disentangling_overview(tables)),
+        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])),
+        ("results", comparison(tables, PAPER_DATA, absent_too=False)),
+        ("robustness", robustness(tables)), ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
+        ("disentangling", disentangling_overview(tables)), ("claims", claims_table(tables)),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in text:

@@ -106,6 +106,25 @@ def test_a_checkpoint_elsewhere_gives_its_numbers_under_its_name(copy, tmp_path)
     assert written(copy, "evaluation-moved.json") == written(copy, "evaluation.json")
 
 
+@pytest.mark.parametrize("where", ["beside it", "in its run", "read-only"])
+def test_a_colleague_s_file_alone_is_enough_and_its_results_lie_beside_it(copy, tmp_path, monkeypatch, where):
+    given, here = tmp_path / "colleague" / "vib.pt", tmp_path / "here"
+    for folder in (given.parent, here):
+        folder.mkdir()
+    shutil.copy(run_of(copy).last, given)
+    if where == "in its run":
+        given = run_of(copy).last
+    if where == "read-only":
+        monkeypatch.setattr("os.access", lambda path, mode: False)
+    outcome = execute(here, "evaluate.py", f"--checkpoint={given}")
+    assert outcome.status == 0, outcome.err
+    place = {"beside it": given.parent, "in its run": run_of(copy).path, "read-only": here}[where]
+    evaluation = place / f"evaluation-{given.stem}.json"
+    assert results(evaluation) == written(copy, "evaluation.json") and f"written to {evaluation}" in outcome.out
+    assert ("nothing can be written" in outcome.out) == (where == "read-only")
+    assert where == "read-only" or list(here.iterdir()) == []
+
+
 @pytest.mark.parametrize("flag", ["--desc=c --lambda_kl=1", "--rand_seed=1", "--lambda_kl=1"])
 def test_the_checkpoint_of_another_run_does_not_pass_for_this_ones(copy, tmp_path, flag):
     """Neither by its name nor where another clone has given its run this one's desc and seed."""

@@ -8,7 +8,7 @@ from custom_pkg.errors import UserError
 from experiments import quantitative, run_table
 from modellib import published
 from modellib.evaluations.protocol import Evaluation, EvaluationSettings, evaluate
-from modellib.evaluations.style import label_from_style
+from modellib.evaluations.style import label_from_code
 from train_lagrangian import Options
 
 SETTINGS = EvaluationSettings(batch_size=16, attack_epsilons=(0.1,), odin_temperature=1000.0, odin_epsilon=0.0014)
@@ -75,7 +75,9 @@ def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
     silent = [(torch.randn(len(labels[name]), 3, generator=random), labels[name]) for name in labels]
 
     def measure(sets):
-        return label_from_style(lambda x: (x, torch.tensor(0.1)), *sets, draw=lambda mean, std: mean, batch_size=50)
+        return label_from_code(
+            "style_to_label", lambda x: (x, torch.tensor(0.1)), *sets, draw=lambda mean, std: mean, batch_size=50,
+        )
 
     assert measure(telling) == {"style_to_label_accuracy": 1.0, "style_to_label_chance": pytest.approx(1 / 3)}
     assert measure(silent)["style_to_label_accuracy"] < 0.5

@@ -17,7 +17,7 @@ MAY_IMPORT = {  # of each other; reporting stands beside experiments, and the sc
     "experiments": {"custom_pkg", "dataloader", "modellib"},
     "reporting": {"custom_pkg", "experiments", "modellib"},
 }
-SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
+SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")} - {"hubconf"}
 
 
 def imported(path: Path) -> set[str]:

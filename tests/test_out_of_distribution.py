@@ -7,10 +7,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from modellib.evaluations.out_of_distribution import (
+    class_statistics,
     detection_curves,
     detection_metrics,
     noise_images,
     odin_scores,
+    plain_scores,
 )
 
 
@@ -43,6 +45,36 @@ def test_scores_resolve_differences_that_float32_cannot():
     scores = scores_of(model, torch.tensor([[0.50000], [0.50001]]))
     assert scores.dtype == torch.float64
     assert scores[1] > scores[0] and scores[1].float() == scores[0].float()
+
+
+def test_plain_scores_are_those_of_their_papers_worked_by_hand():
+    mean, std = torch.tensor([[1.0, -1.0], [0.0, 3.0]]), torch.tensor([[1.0, 2.0], [0.5, 1.0]])
+    codes = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, 5.0]])  # two a class, 1 apart from its mean
+    statistics = class_statistics(codes, torch.tensor([0, 0, 1, 1]))
+    assert statistics[0].tolist() == [[1, 0], [0, 4]] and torch.allclose(statistics[1], 2 * torch.eye(2).double())
+    scores, mean_std = plain_scores(
+        lambda x: (mean, std), lambda code: 2 * code, torch.zeros(2, 1), statistics=statistics,
+        draw=lambda mean, std: mean, batch_size=2,
+    )
+    sure = torch.tensor([1 / (1 + math.exp(-4)), 1 / (1 + math.exp(-6))], dtype=torch.float64)  # logits 2, -2 and 0, 6
+    expected = {
+        "max_softmax": sure, "entropy": sure * sure.log() + (1 - sure) * (1 - sure).log(),
+        "energy": torch.tensor([2.0, 6.0]).double() - sure.log(),
+        "kl_to_standard_normal": -torch.tensor([5 - math.log(4), 8.25 - math.log(0.25)]) / 2,
+        "class_means": -torch.tensor([2.0, 2.0]),  # (0, -1) from class 0, (0, -1) from class 1, twice its square
+    }
+    assert scores.keys() == expected.keys() and mean_std == pytest.approx(1.125)
+    for name, score in scores.items():
+        assert torch.allclose(score, expected[name].double(), atol=1e-6), name
+
+
+def test_a_code_without_noise_has_no_divergence_to_score_by():
+    statistics = torch.zeros(2, 2).double(), torch.eye(2).double()
+    scores, mean_std = plain_scores(
+        lambda x: (x, torch.tensor(0.0)), lambda code: code, torch.ones(3, 2), statistics=statistics,
+        draw=lambda mean, std: mean, batch_size=2,
+    )
+    assert mean_std == 0 and "kl_to_standard_normal" not in scores and torch.stack([*scores.values()]).isfinite().all()
 
 
 def test_a_zero_gradient_counts_as_positive():

@@ -1,20 +1,24 @@
 """The report: from the committed results, and from a fixture of finished, unfinished and missing runs."""
 
 import base64
+import html
 import io
 import json
 import re
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from custom_pkg.pictures import captioned
 from experiments.catalogue import METHODS
-from reporting import tables
+from reporting import figures, tables
 from reporting.collect import Place, collect, read_runs, thinned
 from reporting.grid import QUICK_LABEL
 from reporting.report import build_tables, report
@@ -80,7 +84,8 @@ def disentangling_run(folder: Path) -> None:
     line = {"step": 10, "train/loss_rec": 0.1, "train/loss_dec": 1.0, "train/output_real": 1, "train/output_fake": -1}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line | {"step": 10 * i}) + "\n" for i in range(1, 900)))
     for name in ("held-out", "fixed-step000500", "fixed-step020000", "interpolation"):
-        Image.new("RGB", (4, 4), "white").save(folder / "disentangling" / f"{name}.png")
+        picture = captioned(np.zeros((9, 30, 3), np.uint8), ["what it shows"])
+        picture.save(folder / "disentangling" / f"{name}.png")
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +122,26 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path):
         where = f"quant/mnist/vib/seed{seed}"
         folder = Path(shutil.copytree(RESULTS / where, tmp_path / where))
         if worst is not None:
-            found = {"n_images": 10, "worst_case": {"0.1": worst}, "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}}}
+            found = {
+                "n_images": 10, "clean_accuracy": 0.9, "worst_case": {"0.1": worst}, "curve": {"0.1": worst, "2.0": 0},
+                "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}, "fgsm_margin": {"0.1": worst + 0.2}},
+            }
             (folder / "evaluation-last-mean-code.json").write_text(json.dumps({"robustness": found}))
-    header, rows = tables.robustness(tables.build(read_runs(tmp_path), None, ["mnist"]))
+    runs = read_runs(tmp_path)
+    header, rows = tables.robustness(tables.build(runs, None, ["mnist"]))
     assert header == ["robust accuracy, %", "VIB, mean"]
     assert [row for row in rows if row[1] != tables.ABSENT] == [
-        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["apgd dlr, ε = 0.1", "70.0 ± 14.1"]
+        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["apgd dlr, ε = 0.1", "70.0 ± 14.1"],
+        ["fgsm margin, ε = 0.1", "80.0 ± 14.1"],
     ]
+    drawn = {figure.path.stem: figure for figure in figures.draw_all(runs, ["mnist"], tmp_path / "figures", None)}
+    assert "worst of all attacks" in drawn["worst-case"].text
+    left, right = figures.worst_case([run for run in runs if run.seed]).axes  # FGSM above, the worst case, APGD
+    shown = [
+        [(list(line.get_xdata()), [round(y) for y in line.get_ydata()]) for line, *_ in axes.containers]
+        for axes in (left, right)
+    ]
+    assert shown == [[([0, 0.1], [90, 80]), ([0, 0.1], [90, 60])], [([0, 0.1, 2], [90, 60, 0])]]
 
 
 def test_the_readme_and_the_pages_beside_it_get_the_tables_between_their_marks(built):
@@ -145,7 +163,8 @@ def test_runs_that_are_absent_unfinished_or_not_the_published_ones_show_as_not_r
         assert row[2:] == ["not run"] * 4, row
     seed1 = json.loads((RESULTS / "quant/mnist/vib/seed1/evaluation.json").read_text())
     assert rows[0][1] == f"{seed1['train']['mi_xt']:.2f} (3.90)"  # of one seed, so without a std
-    assert found["disentangling"]["mnist"] == {} and "MNIST: not run." in (built / "results/README.md").read_text()
+    assert found["disentangling"]["mnist"] == {}
+    assert "MNIST, Sprites: not run." in (built / "results/README.md").read_text()
     csv = (built / "results/tables.csv").read_text().splitlines()
     assert sum(line.endswith(",,,,,0,not run") for line in csv) == 4 * len(tables.ROWS)
 
@@ -233,7 +252,7 @@ def test_a_folder_is_taken_for_a_run_by_its_whole_name(where, place):
 class Page(HTMLParser):
     def __init__(self, text: str):
         super().__init__()
-        self.images, self.addresses, self.tags = [], [], []
+        self.images, self.addresses, self.tags, self.ids = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -242,20 +261,57 @@ class Page(HTMLParser):
         if tag == "img":
             self.images.append((attributes["alt"], attributes["src"]))
         self.addresses += [attributes[name] for name in ("href", "src", "srcset") if name in attributes]
+        self.ids += [attributes["id"]] if "id" in attributes else []
 
 
-def test_the_page_holds_all_its_pictures_and_points_nowhere(built):
+def test_the_page_holds_all_its_pictures_and_fetches_nothing(built):
     text = (built / "results/report.html").read_text()
     page = Page(text)
-    # information plane, robustness, detection, two of training, IB curve, two of Shapes
-    assert len(page.images) == 8
+    assert len(page.images) == 2  # of Shapes
+    assert text.count('<svg class="whole"') == 6  # information plane, robustness, detection, two of training, IB curve
     for alt, source in page.images:
         kind, data = source.split(",", 1)
         assert alt and kind == "data:image/webp;base64"
         Image.open(io.BytesIO(base64.b64decode(data, validate=True))).verify()
-    assert all(address.startswith("data:") for address in page.addresses)
-    assert "script" not in page.tags and not re.search(r"https?:|url\(|@import", text)
+    assert len(page.ids) == len(set(page.ids))
+    links = [address for address in page.addresses if not address.startswith("data:")]
+    anchors = {address for address in links if address.startswith("#")}
+    assert {anchor[1:] for anchor in anchors} <= set(page.ids)
+    assert {link for link in links if link not in anchors and not (built / "results" / link).is_file()} == set()
+    assert {"tables.csv", "quant/mnist/vib/seed1/evaluation.json", "figures/robustness.png"} <= set(links)
+    assert not re.search(r"https?:|@import|fetch\(|url\((?!#)", re.sub(r"base64,[^\"]*", "", text))
     assert 'name="viewport"' in text and "prefers-color-scheme: dark" in text
+
+
+def test_a_table_names_its_rows_and_columns_and_what_is_long_is_folded(built):
+    text = (built / "results/report.html").read_text()
+    page = Page(text)
+    rows = text.count("<tr>") - text.count("<thead>")
+    assert text.count('<th scope="row">') == rows > 20 and "<td></td>" not in text
+    assert len(re.findall(r"<summary>.*, every seed", text)) == 1  # VIB's
+    assert page.tags.count("details") == 5  # its table, two of Shapes, the runs and their commands
+
+
+def test_of_one_seed_nothing_is_said_twice_and_without_a_paper_s_figure_none_is_spoken_of(built):
+    found = json.loads((built / "results/tables.json").read_text())
+    header, rows = tables.one_model(found, "mnist", "vib")
+    assert header == ["VIB", "seed 1", "paper", "difference"] and {len(row) for row in rows} == {4}
+    assert tables.reading(found, "mnist").startswith("Figures of a single seed and, in brackets, the paper's figure.")
+    text = tables.reading(committed(), "fashion_mnist")
+    assert "paper" not in text and "†" not in text and "†" in tables.reading(committed(), "mnist")
+    for model in ("vib", "disenib"):
+        for row in tables.one_model(committed(), "mnist", model)[1]:
+            assert row[3] not in ("+0.00", "-0.00") or row[4] == "–" or abs(float(row[4])) <= 1
+
+
+def test_what_has_reached_log_n_is_marked():
+    points = read_runs(RESULTS)
+    [far] = [run for run in points if run.name == "vib-none" and run.lambda_kl == 1e-5]
+    run = replace(far, kind="quant", name="vib", seed=0)
+    found = tables.build([run], None, ["mnist"])
+    header, rows = tables.comparison(found, "mnist")
+    assert rows[0][1] == "10.99 (3.90) ‡ †" and rows[2][1] == "2.30 (2.23)"  # ln 60,000 is 11.00
+    assert "log N" in tables.reading(found, "mnist") and "log N" not in tables.reading(committed(), "mnist")
 
 
 def test_the_quick_version_says_so_in_every_table_figure_and_page(tmp_path, monkeypatch):
@@ -277,16 +333,51 @@ def test_the_quick_version_says_so_in_every_table_figure_and_page(tmp_path, monk
     assert "97.59" not in text and "(paper)" not in text  # the published figures are of another data set
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
-def test_a_browser_shows_all_pictures_without_a_console_error(built, tmp_path):
-    text = (built / "results/report.html").read_text()
-    count = "document.title = [...document.images].filter(i => i.complete && i.naturalWidth).length + ' pictures'"
-    page = tmp_path / "page.html"
-    page.write_text(text.replace("</body>", f"<script>onload = () => {{ {count} }}</script></body>"))
-    shown = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=390,844",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
+def in_chromium(page: Path, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=5000", *flags, page.as_uri()],
         capture_output=True, text=True, timeout=120,
     )
-    assert "<title>8 pictures</title>" in shown.stdout, shown.stderr[-2000:]
-    assert "CONSOLE" not in shown.stderr
+
+
+LOOK = """
+onload = () => {
+  const table = document.querySelector("table"), of = row => row.cells[1].textContent;
+  const name = table.tBodies[0].rows[0].cells[0], n = table.tBodies[0].rows.length;
+  table.tHead.rows[0].cells[1].click();
+  const sorted = [...table.tBodies[0].rows].map(of);
+  const figure = document.querySelector("figure:has(script)");
+  const [x, y] = JSON.parse(figure.querySelector("script").text)[0][3][0];
+  const svg = figure.querySelector(".panels svg"), at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
+  svg.dispatchEvent(new PointerEvent("pointermove", {clientX: at.x, clientY: at.y, bubbles: true}));
+  figure.querySelector("a.full").click();
+  document.title = JSON.stringify({
+    pictures: [...document.images].filter(i => i.complete && i.naturalWidth).length, same: n === sorted.length,
+    first: sorted[0], last: sorted.at(-1), tip: document.getElementById("tip").textContent,
+    large: document.querySelector("dialog").open, wide: document.documentElement.scrollWidth,
+    head: name.offsetWidth, sticky: getComputedStyle(name).position,
+  });
+};
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+def test_in_a_browser_of_a_phone_s_width_pictures_show_tables_sort_and_points_tell_their_values(built, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text((built / "results/report.html").read_text().replace("</body>", f"<script>{LOOK}</script></body>"))
+    shown = in_chromium(page, "--window-size=500,844", "--dump-dom")  # no window is narrower than 500
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown.stdout)[1]))
+    assert "CONSOLE" not in shown.stderr, shown.stderr[-2000:]
+    assert found.pop("head") <= 130 and found.pop("wide") <= 500
+    assert found.pop("first").startswith("99.") and found.pop("last") == "2.17 (2.19)"
+    assert re.fullmatch(r"λ = 0.001, seed 0: I\(X;T\), nats [\d.]+; I\(Y;T\), nats [\d.]+", found.pop("tip")), found
+    assert found == {"pictures": 2, "same": True, "large": True, "sticky": "sticky"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+def test_the_committed_page_prints_to_twelve_pages_at_most(tmp_path):
+    page = Path(shutil.copy(RESULTS / "report.html", tmp_path / "page.html"))
+    in_chromium(page, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    pages = len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes()))
+    assert 1 <= pages <= 12

@@ -48,7 +48,7 @@ def test_a_folder_in_use_is_refused_with_the_number_of_the_process_and_emptied_b
     first, second = RunFolder("a", 0), RunFolder("a", 0)
     with first.open(NEW):
         first.metrics.write_text("{}\n")
-        with pytest.raises(UserError, match=f"process {os.getpid()}@"):
+        with pytest.raises(UserError, match=f"process {os.getpid()} "):
             with second.open(OVERWRITE):
                 pass
         assert first.metrics.read_text() == "{}\n"
@@ -61,7 +61,7 @@ def test_the_lock_of_a_dead_process_does_not_block():
     folder.path.mkdir(parents=True)
     (folder.path / ".lock").write_text("4000000000\n")
     with folder.open(NEW):
-        assert (folder.path / ".lock").read_text() == f"{os.getpid()}@{socket.gethostname()}\n"
+        assert (folder.path / ".lock").read_text() == f"{os.getpid()} on {socket.gethostname()}\n"
     assert (folder.path / ".lock").read_text() == ""
     with open(folder.path / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
@@ -79,22 +79,22 @@ def test_a_run_in_use_on_another_node_is_refused_where_locks_do_not_reach(locks_
     locks_of_one_node_only("node1")
     with RunFolder("a", 0).open(NEW):
         locks_of_one_node_only("node2")
-        with pytest.raises(UserError, match=f"process {os.getpid()}@node1 is running"):
+        with pytest.raises(UserError, match=f"process {os.getpid()} on node1 is running"):
             with RunFolder("a", 0).open(OVERWRITE):
                 pass
     with RunFolder("a", 0).open(NEW):  # the other has ended
-        assert (RunFolder("a", 0).path / ".lock").read_text() == f"{os.getpid()}@node2\n"
+        assert (RunFolder("a", 0).path / ".lock").read_text() == f"{os.getpid()} on node2\n"
 
 
 def test_a_run_of_a_node_that_died_is_free_after_three_beats(locks_of_one_node_only, capsys):
     locks_of_one_node_only("node2")
     folder = RunFolder("a", 0)
     folder.path.mkdir(parents=True)
-    (folder.path / ".lock").write_text("4711@node1\n")
+    (folder.path / ".lock").write_text("4711 on node1\n")
     began = time.monotonic()
     with folder.open(NEW):
         assert 0.15 <= time.monotonic() - began < 5
-    assert "process 4711@node1 was here last" in capsys.readouterr().out
+    assert "process 4711 on node1 was here last" in capsys.readouterr().out
 
 
 def test_emptying_does_not_follow_links(tmp_path):

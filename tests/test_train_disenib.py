@@ -123,7 +123,7 @@ def test_a_part_of_the_metrics_is_the_same_as_in_the_whole(finished):
     part = json.loads((path / "evaluation-last.json").read_text())
     whole = json.loads((path / "evaluation.json").read_text())
     assert part["test"].items() <= whole["test"].items() and "style_to_label_accuracy" in part["test"]
-    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=accuracy,attack,detection").status == 0
+    assert execute(finished, "evaluate.py", "--desc=d", "--metrics=accuracy,attack,detection,calibration").status == 0
     assert execute(finished, "evaluate.py", "--desc=d", "--metrics=information", "--split=train").status == 0
     assert results(path / "evaluation-last.json") == whole  # the parts, put together
 

@@ -35,7 +35,7 @@ class Target:
     n_draws: int = 20  # of a sampled code at every look (expectation over transformation, Athalye et al. 2018)
     n_judging_draws: int = 100  # of a sampled code when an adversarial image is judged
     batch_size: int = 1000  # images a call of the networks
-    image_shape: tuple[int, int, int] | None = None  # channels, height, width of flat images, for Square
+    image_shape: tuple[int, ...] | None = None  # channels, height, width of flat images, for Square
 
     def noise(self, images: Tensor, n_draws: int, generator: torch.Generator) -> Tensor | None:
         """Standard normal noise for `n_draws` codes of every image: (S, N, D), or None for the mean code."""
@@ -159,8 +159,8 @@ class Search:
 
     def look(
         self, images: Tensor, loss: Loss | None = None, *extra: Tensor, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """The mean over draws of the loss, (B,), and its gradient, (B, ...); without a loss, the margin and None.
+    ) -> tuple[Tensor, Tensor]:
+        """The mean over draws of the loss, (B,), and its gradient, (B, ...); without a loss, the margin and no numbers.
 
         extra: what the loss needs of every image besides its label. Without noise the draws are new ones.
         """
@@ -185,7 +185,7 @@ class Search:
         self.best_accuracy = torch.where(better, accuracy, self.best_accuracy)
         self.best_margin = torch.where(better, left, self.best_margin)
         if loss is None:
-            return left, None
+            return left, left.new_empty(0)
         return torch.cat(values), gradients[0] if len(gradients) == 1 else torch.cat(gradients)
 
     def settle(self) -> Tensor:

@@ -19,7 +19,7 @@ def train_classifier(
     )
     network.to(images.device)(images[:1])  # makes the lazy layer
     for layer in network:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)

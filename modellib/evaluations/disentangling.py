@@ -7,6 +7,7 @@ full brightness squared, and PSNR is against that full brightness.
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -172,7 +173,7 @@ def thickness(images: Tensor) -> Tensor:
     widths = []
     for stroke in (fine[:, 0] > 0.5).cpu().numpy():
         # Half a pixel less: distances go to the centre of the nearest pixel outside.
-        depth = ndimage.distance_transform_edt(stroke)[stroke] - 0.5
+        depth = np.asarray(ndimage.distance_transform_edt(stroke))[stroke] - 0.5
         widths.append(4 * depth.mean() / scale if depth.size else 0.0)
     return torch.tensor(widths, dtype=torch.float64, device=images.device)
 

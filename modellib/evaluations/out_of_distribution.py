@@ -1,11 +1,15 @@
-"""Out-of-distribution detection with ODIN (Liang et al. 2018): scores, and the metrics on them."""
+"""Out-of-distribution detection with ODIN (Liang et al. 2018) and with plainer scores, and the metrics on them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, evaluation_mode, input_gradient
+from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, encode, evaluation_mode, input_gradient
+from modellib.gaussians import kl_of_each
 
 
 def noise_images(kind: str, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -50,6 +54,63 @@ def odin_scores(
                 logits = scaled_logits((image - epsilon * direction).clamp(-1, 1))
                 scores.append(logits.double().softmax(1).amax(1))
     return torch.cat(scores)
+
+
+class Seen(NamedTuple):
+    """What a score may look at, in float64, of N images, and what is known of the training set's mean codes."""
+
+    logits: Tensor  # (N, K)
+    code: Tensor  # (N, D), that the logits are of
+    mean: Tensor  # (N, D)
+    std: Tensor  # (N, D) or ()
+    class_means: Tensor  # (K, D)
+    precision: Tensor  # (D, D), of the codes around the mean of their class
+
+
+def distance_to_class_means(seen: Seen) -> Tensor:
+    """The squared Mahalanobis distance to the nearest of the class means: (N,)."""
+    apart = seen.code[:, None] - seen.class_means  # (N, K, D)
+    return ((apart @ seen.precision) * apart).sum(2).amin(1)
+
+
+SCORES: dict[str, Callable[[Seen], Tensor]] = {  # beside ODIN's; higher means inside
+    "max_softmax": lambda seen: seen.logits.softmax(1).amax(1),  # Hendrycks and Gimpel 2017
+    "energy": lambda seen: seen.logits.logsumexp(1),  # Liu et al. 2020
+    "entropy": lambda seen: -torch.special.entr(seen.logits.softmax(1)).sum(1),
+    "kl_to_standard_normal": lambda seen: -kl_of_each(seen.mean, seen.std),  # Alemi et al. 2018
+    "class_means": lambda seen: -distance_to_class_means(seen),  # Lee et al. 2018
+}
+
+
+def class_statistics(codes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of every class and the precision around them, shared: codes (N, D), labels (N,) -> (K, D), (D, D)."""
+    codes = codes.double()
+    one_hot = F.one_hot(labels).double()
+    means = one_hot.T @ codes / one_hot.sum(0).clamp(min=1)[:, None]
+    apart = codes - means[labels]
+    return means, torch.linalg.pinv(apart.T @ apart / len(codes), hermitian=True)
+
+
+@torch.no_grad()
+def plain_scores(
+    encoder: Encoder,
+    decoder: Decoder,
+    images: Tensor,
+    *,
+    statistics: tuple[Tensor, Tensor],
+    draw: Draw,
+    batch_size: int,
+) -> tuple[dict[str, Tensor], float]:
+    """The SCORES of images (N, ...), (N,) each, and the mean std that the encoder gives to them.
+
+    statistics: `class_statistics` of the training set. A code without noise has no KL, and so not that score.
+    """
+    mean, std = encode(encoder, images, batch_size=batch_size)
+    code = draw(mean, std)
+    with evaluation_mode(decoder):
+        seen = Seen(*(part.double() for part in (decoder(code), code, mean, std)), *statistics)
+    names = SCORES if std.all() else SCORES.keys() - {"kl_to_standard_normal"}
+    return {name: score(seen) for name, score in SCORES.items() if name in names}, float(std.double().mean())
 
 
 def detection_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:

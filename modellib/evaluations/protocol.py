@@ -9,15 +9,18 @@ from torch import Tensor
 
 from modellib.evaluations.accuracy import accuracy
 from modellib.evaluations.adversarial_robustness import fgsm
-from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, mean_code
+from modellib.evaluations.calibration import calibration
+from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, encode, mean_code
 from modellib.evaluations.information import information
 from modellib.evaluations.out_of_distribution import (
+    class_statistics,
     detection_curves,
     detection_metrics,
     noise_images,
     odin_scores,
+    plain_scores,
 )
-from modellib.evaluations.style import label_from_style, style_information
+from modellib.evaluations.style import label_from_code, style_information
 from modellib.gaussians import sample
 
 SPLITS = ("train", "test")
@@ -26,12 +29,12 @@ NOISES = ("gauss", "uniform")
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """Steps are for images in [-1, 1]. Without attack and detection, the batch size is enough."""
+    """Steps are for images in [-1, 1]. By default nothing is attacked, and ODIN is the plain softmax."""
 
     batch_size: int
     attack_epsilons: Sequence[float] = ()
-    odin_temperature: float | None = None
-    odin_epsilon: float | None = None
+    odin_temperature: float = 1.0
+    odin_epsilon: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,38 @@ def _attack(on: Evaluation, split: str) -> dict[str, dict]:
     return {split: result}
 
 
+def _calibration(on: Evaluation, split: str) -> dict[str, dict]:
+    result = {}
+    for suffix, draw in (("", on.sampling("calibration", split)), ("_mean_code", mean_code)):
+        found = on.measure(calibration, split, "calibration", draw=draw)
+        result[f"calibration_error{suffix}"], result[f"reliability{suffix}"] = found
+    return {split: result}
+
+
+def _probes(on: Evaluation, split: str) -> dict[str, dict]:
+    """What stronger probes than that of the information read off both codes of DisenIB."""
+    if split != "test":
+        return {}
+    result = {}
+    for name, encoder in (("style", on.style_encoder), ("class", on.encoder)):
+        result |= label_from_code(
+            f"{name}_to_label", encoder, on.sets["train"], on.sets["test"], draw=on.sampling(f"label from {name}"),
+            batch_size=on.settings.batch_size, probes=("accuracy", "knn_accuracy", "mlp_accuracy"),
+        )
+    return {split: result}
+
+
 def _detection(on: Evaluation, split: str) -> dict[str, dict]:
     """Of what lies outside, against the test set."""
     if split != "test":
         return {}
     inside = on.sets[split][0]
+    codes, _ = encode(on.encoder, on.sets["train"][0], batch_size=on.settings.batch_size)
+    plain = partial(
+        plain_scores, on.encoder, on.decoder, statistics=class_statistics(codes, on.sets["train"][1]),
+        batch_size=on.settings.batch_size,
+    )
+    inside_plain, inside_std = plain(inside, draw=on.drawing("scores", "inside"))
     odin = partial(
         odin_scores, on.encoder, on.decoder, temperature=on.settings.odin_temperature,
         epsilon=on.settings.odin_epsilon, batch_size=on.settings.batch_size,
@@ -119,31 +149,37 @@ def _detection(on: Evaluation, split: str) -> dict[str, dict]:
         scores = odin(images, draw=on.drawing("odin", name), progress=on.progress(f"ODIN, {name}"))
         metrics[name] = detection_metrics(inside_scores, scores)
         curves[name] = detection_curves(inside_scores, scores)
-    return {"ood": metrics, "ood_curves": curves}
+        others, metrics[name]["encoder_std"] = plain(images, draw=on.drawing("scores", name))
+        by_score = {key: detection_metrics(inside_plain[key], score) for key, score in others.items()}
+        for metric in ("fpr_at_95_tpr", "auroc"):
+            metrics[name][f"{metric}_by"] = {key: found[metric] for key, found in by_score.items()}
+    return {"ood": metrics, "ood_curves": curves, "test": {"encoder_std": inside_std}}
 
 
 # Name -> (evaluation, split) -> what it adds to the results: {split: {...}}, or sections of its own.
 METRICS: dict[str, Callable[[Evaluation, str], dict[str, dict]]] = {
     "accuracy": _accuracy, "information": _information, "attack": _attack, "detection": _detection,
+    "calibration": _calibration,
 }
+ON_REQUEST = {"probes": _probes}  # half a minute or more: not part of every evaluation
 
 
 def evaluate(
     on: Evaluation, *, splits: Sequence[str] = SPLITS, metrics: Collection[str] = METRICS
 ) -> dict[str, dict]:
-    """Evaluate those of METRICS that are named in `metrics` on those of the sets that are named in `splits`.
+    """Evaluate the METRICS, or ON_REQUEST, that are named in `metrics` on the sets that are named in `splits`.
 
     Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats, and with detection
     "ood_curves": {outside name: `detection_curves`}.
     """
     results: dict[str, dict] = {}
     for split in splits:
-        for name, metric in METRICS.items():
+        for name, metric in (METRICS | ON_REQUEST).items():
             for section, found in metric(on, split).items() if name in metrics else ():
                 results.setdefault(section, {}).update(found)
     if "information" in metrics and on.style_encoder is not None and "test" in splits:
-        results["test"] |= label_from_style(
-            on.style_encoder, on.sets["train"], on.sets["test"], draw=on.sampling("label from style"),
-            batch_size=on.settings.batch_size,
+        results["test"] |= label_from_code(
+            "style_to_label", on.style_encoder, on.sets["train"], on.sets["test"],
+            draw=on.sampling("label from style"), batch_size=on.settings.batch_size,
         )
     return {section: found for section, found in results.items() if found}

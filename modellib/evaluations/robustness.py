@@ -90,7 +90,7 @@ def robustness(
             standing = found([name] if attack.alone else names, epsilon, among)[:, 0].amin(0) > 0
             if attack.alone and target.code != "mean":  # right in no draw so far, maybe in one of those that count
                 standing = torch.ones_like(standing)
-            keywords = {"others": transfer_images[epsilon]} if name == "transfer" else {}
+            keywords = {"others": transfer_images[epsilon]} if transfer_images and name == "transfer" else {}
             looked = 0
 
             def tick() -> None:
@@ -162,12 +162,12 @@ def zero_gradients(
     In float64 only where the networks are modules, which can be copied, and the device has that precision.
     """
     shares = {}
-    networks = target.encoder, target.decoder
+    encoder, decoder = target.encoder, target.decoder
     for precision, dtype in (("float32", torch.float32), ("float64", torch.float64)):
         if dtype == torch.float64:
-            if images.device.type == "mps" or not all(isinstance(network, nn.Module) for network in networks):
+            if images.device.type == "mps" or not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
                 continue
-            encoder, decoder = (copy.deepcopy(network).double() for network in networks)
+            encoder, decoder = copy.deepcopy(encoder).double(), copy.deepcopy(decoder).double()
             target, images = replace(target, encoder=encoder, decoder=decoder), images.double()
         for name, loss in (("cross_entropy", cross_entropy), ("margin", margin)):
             with evaluation_mode(target.encoder, target.decoder):

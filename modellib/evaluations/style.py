@@ -1,5 +1,7 @@
 """What the style code S says: about the image, I(X;S), and, unwanted, about the label."""
 
+from collections.abc import Collection
+
 from torch import Tensor
 
 from modellib.evaluations.code_content import readable
@@ -16,17 +18,19 @@ def style_information(
     return {"mi_xs": measured["mi_xt"], "mi_xs_stderr": measured["mi_xt_stderr"]}
 
 
-def label_from_style(
-    style_encoder: Encoder,
+def label_from_code(
+    name: str,
+    encoder: Encoder,
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     *,
     draw: Draw,
     batch_size: int,
+    probes: Collection[str] = ("accuracy",),
 ) -> dict[str, float]:
-    """How well a logistic regression, fitted on the training set, finds the label of a test image in its style code.
+    """How well the probes of `readable`, fitted on the training set, find the label of a test image in its code.
 
-    train, test: images (N, ...), labels (N,). `style_to_label_chance` is the share of the commonest test label.
+    train, test: images (N, ...), labels (N,). name: what the keys begin with, as those of `readable`.
     """
-    codes = [draw(*encode(style_encoder, images, batch_size=batch_size)) for images, _ in (train, test)]
-    return readable("style_to_label", codes[0], train[1], codes[1], test[1])
+    codes = [draw(*encode(encoder, images, batch_size=batch_size)) for images, _ in (train, test)]
+    return readable(name, codes[0], train[1], codes[1], test[1], probes=probes)

@@ -166,6 +166,110 @@ def test_a_hostile_checkpoint_is_refused_in_one_line_and_changes_nothing(source,
     assert not list(tmp_path.rglob("proof"))
 
 
+# Exported runs
+
+
+def tensors_file(header, body: bytes, length: int | None = None) -> bytes:
+    """A safetensors file, whatever its header says."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + body
+
+
+def with_run(header: dict, **changes) -> dict:
+    """With other values in what the file says of its run; a dict takes the place of those only that it names."""
+    run = json.loads(header["__metadata__"]["run"])
+    run |= {name: run[name] | new if isinstance(new, dict) and new else new for name, new in changes.items()}
+    return header | {"__metadata__": {"run": json.dumps(run)}}
+
+
+def with_tensor(header: dict, name: str, **changes) -> dict:
+    return header | {name: header[name] | changes}
+
+
+def with_text(header: dict, text: str) -> dict:
+    return header | {"__metadata__": {"run": text}}
+
+
+WEIGHT = "encoder.layers.0.weight"
+HOSTILE_EXPORTS: dict[str, Callable[[dict, bytes], bytes]] = {  # what is made of a file's header and numbers
+    "a header longer than the file": lambda header, body: tensors_file(header, body, 10**6),
+    "a header of 2^60 bytes": lambda header, body: tensors_file(header, body, 2**60),
+    "a header of 10 MB": lambda header, body: tensors_file(json.dumps(header).encode() + b" " * 10**7, body),
+    "half of its numbers": lambda header, body: tensors_file(header, body[: len(body) // 2]),
+    "more than its numbers": lambda header, body: tensors_file(header, body + b"more"),
+    "a nested header": lambda _, body: tensors_file(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", body),
+    "a header that is none": lambda _, body: tensors_file(b"{" + bytes(range(256)), body),
+    "no description": lambda header, body: tensors_file(header | {"__metadata__": {}}, body),
+    "no metadata": lambda header, body: tensors_file(
+        {name: value for name, value in header.items() if name != "__metadata__"}, body
+    ),
+    "a description that is a number": lambda header, body: tensors_file(with_text(header, "1"), body),
+    "a nested description": lambda header, body: tensors_file(with_text(header, "[" * 100_000), body),
+    "a number of 5,000 digits": lambda header, body: tensors_file(
+        with_text(header, f'{{"position": {"9" * 5000}}}'), body
+    ),
+    "a tensor beyond the end": lambda header, body: tensors_file(
+        with_tensor(header, WEIGHT, data_offsets=[10**9, 10**9 + 4]), body
+    ),
+    "a tensor over another": lambda header, body: tensors_file(with_tensor(header, WEIGHT, data_offsets=[0, 64]), body),
+    "a tensor that claims terabytes": lambda header, body: tensors_file(
+        with_tensor(header, WEIGHT, shape=[10**6, 10**6]), body
+    ),
+    "a size that overflows": lambda header, body: tensors_file(with_tensor(header, WEIGHT, shape=[2**40, 2**40]), body),
+    "another shape": lambda header, body: tensors_file(
+        with_tensor(header, WEIGHT, shape=header[WEIGHT]["shape"][::-1]), body
+    ),
+    "an unknown type": lambda header, body: tensors_file(with_tensor(header, WEIGHT, dtype="PICKLE"), body),
+    "numbers of another type": lambda header, body: tensors_file(with_tensor(header, WEIGHT, dtype="I16"), body),
+    "huge numbers": lambda header, body: tensors_file(header, b"\x7b" * len(body)),
+    "NaN": lambda header, body: tensors_file(header, b"\xff" * len(body)),
+    "a network that is missing": lambda header, body: tensors_file(
+        {name.replace("encoder", "coder"): value for name, value in header.items()}, body
+    ),
+    "a name without a network": lambda header, body: tensors_file(
+        {name.replace(".", ""): value for name, value in header.items()}, body
+    ),
+    "enormous networks": lambda header, body: tensors_file(
+        with_run(header, options={"enc_hidden_dims": [100_000, 100_000]}), body
+    ),
+    "enormous images": lambda header, body: tensors_file(
+        with_run(header, data={"image_shape": [1, 10**6, 10**6]}), body
+    ),
+    "a script elsewhere": lambda header, body: tensors_file(with_run(header, script="../../x"), body),
+    "a desc elsewhere": lambda header, body: tensors_file(with_run(header, options={"desc": "../../x\ny"}), body),
+    "no options": lambda header, body: tensors_file(with_run(header, options={}), body),
+    "an option that is unknown": lambda header, body: tensors_file(with_run(header, options={"help": True}), body),
+    "a position that is none": lambda header, body: tensors_file(with_run(header, position={"step": "x"}), body),
+    "metrics that are none": lambda header, body: tensors_file(with_run(header, metrics=[1]), body),
+    "other images": lambda header, body: tensors_file(with_run(header, data={"sha256": {"x": "../../y\n"}}), body),
+    "another version": lambda header, body: tensors_file(with_run(header, version=99), body),
+    "another project's": lambda header, body: tensors_file(with_run(header, format="x"), body),
+    "code": lambda *_: calling(os.mkdir, "proof", protocol=4),
+}
+
+
+@pytest.fixture(scope="module")
+def exported_run(source) -> bytes:
+    assert execute(source, "export.py", "--desc=a/b").status == 0
+    file = run_of(source).path / "model.safetensors"
+    content = file.read_bytes()
+    file.unlink()
+    return content
+
+
+@pytest.mark.parametrize("name", HOSTILE_EXPORTS)
+def test_a_hostile_export_is_refused_in_one_line_and_changes_nothing(exported_run, tmp_path, name):
+    end = 8 + int.from_bytes(exported_run[:8], "little")
+    content = HOSTILE_EXPORTS[name](json.loads(exported_run[8:end]), exported_run[end:])
+    (tmp_path / "x.safetensors").write_bytes(content)
+    outcome = execute(tmp_path, "evaluate.py", "--checkpoint=x.safetensors")
+    *before, words = outcome.err.splitlines()  # weights can be finite, and codes not
+    assert outcome.status == 2 and words.startswith("evaluate.py: x.safetensors ") and len(words) < 500, outcome
+    assert set(before) <= {"accuracy, train set", "information, train set"}
+    assert contents(tmp_path) == {"x.safetensors": content}
+    assert not list(tmp_path.rglob("proof"))
+
+
 def wrong_moment(saved: dict) -> dict:
     moments = saved["state"]["optimizer"]
     return {**moments, "state": {**moments["state"], 0: {**moments["state"][0], "exp_avg": torch.ones(3)}}}

@@ -12,6 +12,7 @@ GOOD = {  # a command line of each script that would be accepted
     "train_disenib_shapes.py": "--desc=x --data_source=rendered",
     "train_disenib_sprites.py": "--desc=x --data_source=rendered",
     "evaluate.py": "--desc=x",
+    "export.py": "--desc=x",
     "reproduce.py": "",
 }
 EVERYWHERE = [  # flags added to a good command line, and words of the answer
@@ -153,6 +154,10 @@ OF_SCRIPT = {
         (["--lambda_kl=1"], "--lambda_kl"),
         (["--metrics=accuracy,speed"], "--metrics"),
     ],
+    "export.py": [
+        ([], "STORAGE/experiments/x"), (["--format=onnx"], "--format"), (["--dtype=int8"], "--dtype"),
+        (["--to="], "--to"), (["--checkpoint=first"], "--checkpoint"), (["--to=x.bin"], ".safetensors"),
+    ],
     "reproduce.py": [
         (["--only=vib,gin"], "--only and gin"),
         (["--seeds=[]"], "--seeds"),
@@ -205,6 +210,17 @@ def test_more_memory_than_there_is_ends_in_one_line(tmp_path, script, flags):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, unlimited)
     assert outcome.status == 1 and outcome.err.count("\n") == 1 and "not enough memory" in outcome.err
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--checkpoint=best"], "--desc and must be given"), (["--checkpoint=nowhere.pt"], "nowhere.pt"),
+    (["--checkpoint=STORAGE/experiments/a/b/seed0/checkpoints/last.pt", "--rand_seed=1"], "--rand_seed=1 and --desc"),
+    (["--checkpoint=STORAGE/experiments/a/b/seed0/config.json"], "config.json"),
+])
+def test_evaluating_a_file_without_its_run_is_refused_where_there_is_none(copy, flags, words):
+    before = contents(copy)
+    assert_refused(execute(copy, "evaluate.py", *flags), *words.split(" and "))
+    assert contents(copy) == before
 
 
 @pytest.mark.parametrize("script", [script for script in GOOD if GOOD[script]])

@@ -1,0 +1,69 @@
+"""Disentanglement, completeness and informativeness of codes with known factors (Eastwood and Williams 2018).
+
+A forest of extremely randomised trees, much the faster one for hundreds of dimensions, predicts every factor from the
+code; R, dimensions by factors, is how much each dimension matters to it.
+"""
+
+import numpy as np
+from torch import Tensor
+
+N_TREES = 10
+
+
+def dci(
+    codes: dict[str, Tensor], factors: Tensor, test_codes: dict[str, Tensor], test_factors: Tensor
+) -> dict[str, float]:
+    """codes: name -> (N, D_name); factors (N, F), whole numbers, the label in column 0, the others the style.
+
+    test_*: of other images, from which the forests' accuracy is taken. Fractions of 1:
+    dci_disentanglement: 1 where every dimension matters to one factor only, 0 where to all alike.
+    dci_completeness: 1 where every factor lies in one dimension, 0 where in all alike.
+    dci_informativeness: accuracy of the forests, averaged over the factors.
+    dci_codes_*: the first two of whole codes in the place of dimensions, and of label and style in that of factors:
+    1 where one code has the label alone and another the style. Factors that never vary are left out.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier  # a second, for this alone
+
+    code, test_code = (np.concatenate([part.cpu().numpy() for part in of.values()], 1) for of in (codes, test_codes))
+    factors, test_factors = factors.cpu().numpy(), test_factors.cpu().numpy()
+    importances, accuracies = [], []
+    for column in range(factors.shape[1]):
+        if len(np.unique(factors[:, column])) > 1:
+            # Every split looks at all dimensions: where one alone tells the factor, no other gets a share by chance.
+            forest = ExtraTreesClassifier(N_TREES, max_features=None, random_state=0)
+            forest.fit(code, factors[:, column])
+            importances.append(forest.feature_importances_)
+            accuracies.append(forest.score(test_code, test_factors[:, column]))
+    importance = np.stack(importances, 1)  # R: (D, F), columns of sum 1
+    ends = np.cumsum([part.shape[1] for part in codes.values()])
+    of_codes = np.stack([part.sum(0) for part in np.split(importance, ends[:-1])])  # (codes, F)
+    label_and_style = np.stack((of_codes[:, 0], of_codes[:, 1:].mean(1)), 1)  # (codes, 2)
+    return {
+        "dci_disentanglement": disentanglement(importance), "dci_completeness": completeness(importance),
+        "dci_informativeness": float(np.mean(accuracies)),
+        "dci_codes_disentanglement": disentanglement(label_and_style),
+        "dci_codes_completeness": completeness(label_and_style),
+    }
+
+
+def disentanglement(importance: np.ndarray) -> float:
+    """1 − entropy over factors, to the base of their number, of every row; rows weighted by what they matter.
+
+    importance (D, F), not negative.
+    """
+    weights = importance.sum(1) / importance.sum()
+    return float(weights @ (1 - _relative_entropy(importance)))
+
+
+def completeness(importance: np.ndarray) -> float:
+    """1 − entropy over dimensions, to the base of their number, of every column, averaged: importance (D, F)."""
+    return float((1 - _relative_entropy(importance.T)).mean())
+
+
+def _relative_entropy(rows: np.ndarray) -> np.ndarray:
+    """Entropy of every row as a distribution, between 0 and 1; 1 for a row of zeros."""
+    from scipy.special import entr
+
+    totals, n = rows.sum(1, keepdims=True), rows.shape[1]
+    shares = np.divide(rows, totals, out=np.full_like(rows, 1 / n), where=totals > 0)
+    return entr(shares).sum(1) / np.log(n)

@@ -1,0 +1,89 @@
+"""Verdicts on the paper's claims follow the numbers: other runs, another verdict."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from conftest import REPOSITORY
+
+from reporting.claims import claims
+from reporting.collect import FinishedRun, read_runs
+
+RESULTS = REPOSITORY / "results"
+
+
+@cache
+def committed_runs() -> list[FinishedRun]:
+    return read_runs(RESULTS)
+
+
+def judged(change_tables=None, change_run=None) -> list[dict]:
+    """The claims of the committed results, with changes made to the tables and to each run's evaluation."""
+    found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
+    runs = committed_runs()
+    if change_run:
+        runs = [replace(run, evaluation=run.evaluation | change_run(run)) for run in runs]
+    if change_tables:
+        change_tables(found)
+    return claims(found, runs)
+
+
+def test_the_committed_verdicts_are_those_in_tables_json():
+    assert judged() == json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))["claims"]
+    assert len(judged()) == 5 and not any(claim["verdict"].startswith("Does not") for claim in judged())
+
+
+def test_without_runs_every_claim_is_open_and_says_what_is_missing():
+    nothing = {"quantitative": {"mnist": {}}, "sweeps": {}, "robustness": {}, "detection": {}, "disentangling": {}}
+    assert [claim["verdict"] for claim in claims(nothing, [])] == ["Open."] * 5
+    assert claims(nothing, [])[1]["because"] == "Not run: VIB, NIB, squared-VIB, squared-NIB and DisenIB."
+
+
+def of_disenib(**values):
+    return lambda run: {f"test/{key}": value for key, value in values.items()} if run.name == "disenib" else {}
+
+
+def robust(disenib: float, plain: float):
+    def change(found):
+        for model, value in (("disenib", disenib), ("plain", plain)):
+            found["robustness"][model] = {"mean": {"worst case": {"0.1": {"mean": value}}}}
+    return change
+
+
+def rate(model: str, outside: str, value: float):
+    def change(found):
+        for code in ("sample", "mean"):
+            found["detection"][model][outside][code]["mean"] = value
+    return change
+
+
+def all_first(found):
+    for outside in ("gauss", "fashion_mnist"):
+        rate("disenib", outside, -1)(found)
+
+
+def disentangled(data: str, row: str, value: float):
+    return lambda found: found["disentangling"][data]["test"][row].update(mean=value)
+
+
+@pytest.mark.parametrize("number, change_tables, change_run, verdict", [
+    (1, None, of_disenib(mi_xt=9.5), "Does not hold."),
+    (1, lambda found: found["quantitative"]["mnist"]["nib"]["I(X;T), test"].update(mean=1.0), None, "Does not hold."),
+    (1, lambda found: found["sweeps"].clear(), None, "Open."),
+    (2, None, of_disenib(accuracy_mean_code=0.995), "Holds."),
+    (2, lambda found: found["quantitative"]["mnist"]["disenib"]["accuracy test, %"].update(mean=90), None,
+     "Does not hold."),
+    (3, robust(80, 20), None, "Holds."),
+    (3, robust(21, 20), None, "Does not hold."),
+    (3, robust(10, 20), None, "Does not hold."),
+    (4, rate("nib", "gauss", -1), None, "Does not hold."),
+    (4, all_first, None, "Holds."),
+    (4, rate("disenib", "gauss", -1), None, "Holds only for noise."),
+    (5, disentangled("mnist", "swaps recognised as intended, %", 60), None, "Does not hold."),
+    (5, disentangled("sprites", "swaps against the true image, MSE", 1), None, "Does not hold."),
+    (5, lambda found: found["disentangling"]["shapes"].clear(), None, "Open."),
+])
+def test_a_verdict_follows_the_numbers(number, change_tables, change_run, verdict):
+    before, after = judged(), judged(change_tables, change_run)
+    assert after[number - 1]["verdict"] == verdict != before[number - 1]["verdict"]

@@ -37,7 +37,8 @@ from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.runner import Ends, holder, log_of, run_all
 from reporting.task import ending
 
-HERE, SLURM = {"cluster": ("none",)}, {"cluster": ("slurm",)}
+HERE: dict = {"cluster": ("none",)}
+SLURM: dict = {"cluster": ("slurm",)}
 
 
 def partition_complaint(text: str) -> str | None:

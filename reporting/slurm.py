@@ -34,13 +34,13 @@ def run_all(runs: Sequence[Run], *, parameters: dict, stop: StopRequest) -> Ends
     waiting = _submit_missing(runs, parameters, view, ends)
     gone: dict[Run, float] = {}  # since when a run has been neither finished nor in the queue
     while waiting:
-        there = queue()
-        now = time.monotonic()
+        answer, now = queue(), time.monotonic()
+        there = answer or {}
         for run in list(waiting):
             if run.finished():
                 ends.finished.append(run)
                 view.say(f"{run}: finished")
-            elif there is None or str(run) in there:
+            elif answer is None or str(run) in there:
                 gone.pop(run, None)
                 continue
             elif now - gone.setdefault(run, now) < SETTLING:
@@ -49,12 +49,12 @@ def run_all(runs: Sequence[Run], *, parameters: dict, stop: StopRequest) -> Ends
                 ends.failed.append((run, None, last_words(log_of(run))))
                 view.say(f"{run}: FAILED; see {log_of(run)}")
             waiting.remove(run)
-        running = [run for run in waiting if there and there.get(str(run), ("", ""))[1] == "RUNNING"]
+        running = [run for run in waiting if there.get(str(run), ("", ""))[1] == "RUNNING"]
         view.show(ends, running, queued=len(waiting) - len(running))
         while waiting and time.monotonic() < now + POLL:
             if stop.signum is not None:
                 view.clear()
-                queued = [there[str(run)][0] for run in waiting if str(run) in (there or ())]
+                queued = [there[str(run)][0] for run in waiting if str(run) in there]
                 jobs = dict.fromkeys(job.partition("_")[0] for job in queued)
                 raise Interrupted(
                     f"{len(running)} runs are running and {len(waiting) - len(running)} queued, and stay so; the same "
@@ -112,20 +112,21 @@ def _submit(runs: Sequence[Run], parameters: dict) -> str:
     """
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # what it has Slurm send before the time is up
     try:
-        import submitit
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
     except ImportError:
         raise UserError("--cluster=slurm needs submitit: pip install submitit") from None
     name = f"reproduce-{uuid.uuid4().hex[:8]}"
     make_folder(ARRAYS / name)
     write_json(ARRAYS / name / "runs.json", {"runs": [str(run) for run in runs]})
-    executor = submitit.SlurmExecutor(ARRAYS / name)
+    executor = SlurmExecutor(ARRAYS / name)
     path = f"export PYTHONPATH={shlex.quote(str(SCRIPTS))}${{PYTHONPATH:+:$PYTHONPATH}}"
     executor.update_parameters(**{"job_name": name, "setup": [path], "stderr_to_stdout": True, **parameters})
     tasks = [Task(run.command(), run.command(resume=True), run.folder, log_of(run)) for run in runs]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what sbatch says
             return executor.submit_array(tasks)[0].job_id.partition("_")[0]
-    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+    except (FailedJobError, FailedSubmissionError) as error:
         shutil.rmtree(ARRAYS / name)
         reason = str(error).strip().splitlines() or ["it does not say why"]
         raise UserError(f"--cluster=slurm: sbatch refused the jobs: {reason[-1][:300]}") from None

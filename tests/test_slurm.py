@@ -181,8 +181,10 @@ def test_none_is_lost_or_made_twice_when_the_command_is_killed_five_times(cluste
     for _ in range(5):
         child = os.fork()
         if child == 0:
-            run_all(runs)
-            os._exit(0)
+            try:
+                run_all(runs)
+            finally:
+                os._exit(0)
         time.sleep(1.5 * chance.random())
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

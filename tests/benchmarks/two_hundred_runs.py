@@ -34,6 +34,8 @@ SCRIPT = """
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / ".lock", "a")
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or it ends, as the real scripts do
+    if (folder / "config.json").exists() and "--resume" not in sys.argv:
+        sys.exit("a run is there")  # likewise
     (folder / "config.json").write_text('{"options": {}}')
     with open("made", "a") as made:
         print(flags["desc"], file=made)
@@ -45,10 +47,12 @@ def try_out(what: str, run_all, n: int) -> None:
     def in_a_child(runs, killed_after: float | None = None) -> None:
         child = os.fork()
         if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            with StopRequest() as stop:
-                run_all(runs, stop=stop)
-            os._exit(0)
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                with StopRequest() as stop:
+                    run_all(runs, stop=stop)
+            finally:
+                os._exit(0)
         if killed_after is not None:
             time.sleep(killed_after)
             os.kill(child, signal.SIGKILL)

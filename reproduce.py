@@ -7,6 +7,8 @@
     python reproduce.py --quick                    a small version in minutes, without downloads, labelled as such
     python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
     python reproduce.py --with=robustness          the worst case over many attacks as well, minutes a run
+    python reproduce.py --with=objections          both codes, other outside sets and scores, strong probes as well
+    python reproduce.py --only=held-out,ablations  two digits that training never sees; DisenIB with one thing changed
     python reproduce.py --cluster=slurm --slurm_gpus=1 --seeds=0,1,2    as jobs of a cluster: docs/cluster.md
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
 
@@ -68,8 +70,9 @@ class Options:
     model: str = option("vib", group="which runs", choices=with_a_rate(), help="of the sweep")
     hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
     stages: tuple[str, ...] = option(
-        (), group="which runs", choices=("robustness",),
-        help="what is measured after the runs, too; also --with: robustness attacks those of the comparison",
+        (), group="which runs", choices=tuple(grid.STAGES),
+        help="what is measured after the runs, too; also --with: robustness attacks those of the comparison; "
+             "objections are both codes, other scores and outside sets, calibration and strong probes",
     )
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
     jobs: int = option(
@@ -132,8 +135,10 @@ def main() -> None:
         else:
             run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
         ends = run_them(runs_of(options))
-        if "robustness" in options.stages and not ends.interrupted:
-            ends += run_them(grid.attacked(ends.finished))
+        trained = ends.finished
+        for stage in options.stages:
+            if not ends.interrupted:
+                ends += run_them(grid.STAGES[stage](trained))
     if ends.finished and not ends.interrupted:
         show_report(options)
     missing = tell(ends)

@@ -271,7 +271,7 @@ def test_a_run_killed_before_it_began_is_simply_started_again(killed, finished):
     assert_same_end(cwd, finished)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("update", [20, 26])  # in the middle of an epoch, and its last one
 def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished, monkeypatch, signum, update):
     def send():

@@ -181,6 +181,11 @@ OF_SCRIPT = {
         (["--report", "--with=robustness"], "--report and robustness"),
         (["--report", "--list"], "--list"),
         (["--reprot"], "--report"),
+        (["--cluster=pbs"], "--cluster"),
+        (["--slurm_gpus=1"], "--slurm_gpus and --cluster=slurm"),
+        (["--cluster=slurm", "--jobs=2"], "--jobs"),
+        (["--cluster=slurm", "--slurm_partition=a b"], "--slurm_partition"),
+        (["--cluster=slurm", "--slurm_options=account"], "--slurm_options and account=lab"),
     ],
 }
 

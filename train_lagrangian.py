@@ -47,7 +47,10 @@ class Options(ComparisonOptions):
     """Defaults are the published settings."""
 
     model: str = option(
-        "vib", group="objective", choices=MODELS, instead={"disenib": "python train_disenib.py"},
+        "vib", group="objective", choices=MODELS, instead={
+            "disenib": "python train_disenib.py",
+            **{f"squared{model}": f"--model={model} --hfunc=pow --lambda_kl=0.001" for model in ("vib", "nib")},
+        },
         help="bound on I(X;T); plain has none, and a code without noise",
     )
     lambda_kl: float = option(

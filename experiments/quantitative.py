@@ -18,7 +18,7 @@ from experiments.catalogue import published_on
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import ComparisonOptions
 from modellib import disenib, ib_lagrangian
-from modellib.evaluations.common import encode
+from modellib.evaluations.common import encode, finite_outputs
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, Evaluation, EvaluationSettings, evaluate
 from modellib.model import Model, SwappingModel
 from modellib.networks import FixedStdEncoder
@@ -98,7 +98,8 @@ def evaluate_published(
         ),
         generator=lambda *names: generator(options.rand_seed, "evaluation", *names, device=device),
     )
-    return evaluate(on, metrics=metrics, splits=splits)
+    with finite_outputs(*model.modules()):
+        return evaluate(on, metrics=metrics, splits=splits)
 
 
 def in_the_plane(found: dict[str, float]) -> tuple[float, float]:

@@ -9,8 +9,9 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
 from custom_pkg.terminal import format_table
 from reporting.grid import Measured, Run
-from reporting.runner import SCRIPTS, others_in_place, position, state
+from reporting.runner import others_in_place, position, state
 from reporting.tables import duration
+from reporting.task import SCRIPTS
 
 KNOWN = SCRIPTS / "results" / "tables.json"
 

@@ -142,8 +142,11 @@ def test_the_checkpoint_of_a_step_gives_the_evaluation_of_that_step_again(tmp_pa
     cwd = shutil.copytree(finished, tmp_path / "run")
     path = run_of(cwd, "d").path
     wanted = results(path / "evaluation-step4.json")
+    again = ["evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt"]
+    assert execute(cwd, *again, "--metrics=accuracy").status == 0
+    assert results(path / "evaluation-step4.json") == wanted  # with all else that training has measured then
     (path / "evaluation-step4.json").unlink()
-    assert execute(cwd, "evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt").status == 0
+    assert execute(cwd, *again).status == 0
     assert results(path / "evaluation-step4.json") == wanted and wanted["step"] == 4
 
 

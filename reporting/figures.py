@@ -346,8 +346,9 @@ def detection_and_noise(runs: Sequence[FinishedRun], data: str):
     papers = published_on(data)
     for run in runs:
         method = METHODS[run.name]
-        axes.scatter(*noise_point(run), s=_size(run.name), marker=method.marker, color=method.colour, alpha=0.85, lw=0,
-                     label=_label(run))
+        if place := noise_point(run):
+            axes.scatter(*place, s=_size(run.name), marker=method.marker, color=method.colour, alpha=0.85, lw=0,
+                         label=_label(run))
     for model in _models(runs):
         if model in papers:
             rate = 100 * papers[model]["ood"]["gauss"]["fpr_at_95_tpr"]

@@ -218,10 +218,11 @@ def sweep_values(text: str) -> list[float]:
 
 def quick(run: Run) -> Run:
     """The same run made small, below quick/: on digits in the place of MNIST, on images that are drawn here."""
-    small = {flag.split("=")[0] for flag in run.quick.split()}
+    its = (run.quick or "").split()
+    small = {flag.split("=")[0] for flag in its}
     flags = [flag for flag in run.flags if flag.split("=")[0] not in (*small, "--dataset")]
     dataset = [f"--dataset={QUICK_DATA}"] if any(flag.startswith("--dataset=") for flag in run.flags) else []
     desc = run.desc
     for kind in ("quant", "sweep", "held-out", "ablations"):
         desc = desc.replace(f"{kind}/{PAPER_DATA}/", f"{kind}/{QUICK_DATA}/")
-    return replace(run, flags=(*flags, *dataset, *(run.quick or "").split()), desc=f"quick/{desc}")
+    return replace(run, flags=(*flags, *dataset, *its), desc=f"quick/{desc}")

@@ -319,7 +319,7 @@ def test_a_damaged_run_is_left_out_and_what_was_collected_before_stays(built, tm
 
 
 @pytest.mark.parametrize("where, place", [
-    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", None, 12)),
+    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", 0, 12)),
     ("sweep/mnist/vib-pow/lambda_kl=1e-05/seed0", ("sweep", "mnist", "vib-pow", 1e-5, 0)),
     ("quant/mnist/vib/seed0-old", None), ("quant/mnist/vib/sub/seed0", None), ("tour/seed0", None),
     ("sweep/mnist/vib-pow/lambda_kl=best/seed0", None), ("quant/mnist/vib/lambda_kl=1/seed0", None),

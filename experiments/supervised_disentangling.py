@@ -81,7 +81,7 @@ def evaluate(
         return generator(options.rand_seed, "evaluation", *names, device=device)
 
     on = protocol.Evaluation(
-        model.encoder, model.decoder, loaded.sets, {}, code="mean", progress=announced_bar,
+        model.encoder, model.decoder, loaded.sets, {}, code=model.code, progress=announced_bar,
         settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
     )
     found = {}

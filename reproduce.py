@@ -10,6 +10,8 @@
     python reproduce.py --report --with=mine/vib   the same with your finished run mine/vib, in STORAGE/report-own/
     python reproduce.py --with=robustness          the worst case over many attacks as well, minutes a run
     python reproduce.py --report --with=swaps-page results/swaps.html too, a page to play with, from checkpoints
+    python reproduce.py --with=objections          both codes, other outside sets and scores, strong probes as well
+    python reproduce.py --only=held-out,ablations  two digits that training never sees; DisenIB with one thing changed
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
     python reproduce.py --sweep=emb_dim:4,8,16     any option of train_lagrangian.py that is a number, and lists
 
@@ -41,7 +43,7 @@ from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.plan import plan
 from reporting.runner import Ends, ending, holder, log_of, run_all
 
-STAGES = ("robustness", "swaps-page")
+STAGES = (*grid.STAGES, "swaps-page")  # as --with calls them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +66,9 @@ class Options:
     hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
     stages: tuple[str, ...] = option(
         (), group="which runs", check=desc_complaint,
-        help="also --with: what is made after the runs (robustness attacks those of the comparison, swaps-page is a "
-        "page to play with), and the descriptions of finished runs of yours for the report",
+        help="also --with: what is made after the runs (robustness attacks those of the comparison; objections are "
+        "both codes, other scores and outside sets, calibration, strong probes; swaps-page is a page to play with), "
+        "and the descriptions of finished runs of yours for the report",
     )
     list: bool = option(False, group="how", help="start nothing: show what would run and how long; also --dry_run")
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
@@ -107,14 +110,16 @@ def main() -> None:
     device = pick_device(options.device)  # refuses one that is not there, before every run does
     runs = runs_of(options)
     if options.list:
-        attacks = grid.attacked(runs) if "robustness" in options.stages else []
-        print(plan(runs, attacks, jobs=options.jobs, device=device.type))
+        later = [run for name in options.stages if name in grid.STAGES for run in grid.STAGES[name](runs)]
+        print(plan(runs, later, jobs=options.jobs, device=device.type))
         return
     with StopRequest() as stop:
         run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
         ends = run_them(runs)
-        if "robustness" in options.stages and not ends.interrupted:
-            ends += run_them(grid.attacked(ends.finished))
+        trained = ends.finished
+        for stage in (name for name in options.stages if name in grid.STAGES):
+            if not ends.interrupted:
+                ends += run_them(grid.STAGES[stage](trained))
     if ends.finished and not ends.interrupted:
         show_report(options, own)
     missing = tell(ends)
@@ -147,8 +152,9 @@ def runs_of(options: Options) -> list[grid.Run]:
 
 def check_own(options: Options, own: Sequence[str]) -> None:
     """Raise UserError for what --with cannot mean."""
-    if options.report and "robustness" in options.stages:
-        raise UserError("--with=robustness starts something, and --report nothing: leave one of them out")
+    starts = [name for name in options.stages if name in grid.STAGES]
+    if options.report and starts:
+        raise UserError(f"--with={starts[0]} starts something, and --report nothing: leave one of them out")
     if own and options.quick:
         raise UserError(f"--with={own[0]}: --quick has a report of its own, without runs of yours")
     if own:

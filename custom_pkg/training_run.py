@@ -101,7 +101,7 @@ class TrainingRun:
             self.log = RunLog(folder)
             if complaint:
                 self.log.say(complaint)
-            changes = {"longer": {name: list(pair) for name, pair in more.items()}} if more else {}
+            changes: dict = {"longer": {name: list(pair) for name, pair in more.items()}} if more else {}
             if moved:
                 changes["moved"] = [saved["device"], start.device.type]
                 said.append(

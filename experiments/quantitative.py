@@ -24,11 +24,17 @@ def load(options: ComparisonOptions, device: torch.device) -> Loaded:
     data_root = Path(options.data_root)
     check_outside(options.eval_odin_out_data, options.dataset)
     data = dataloader.load(options.dataset, data_root)
+    held_out = None
+    if options.held_out_classes:
+        data, held_out = data.without(options.held_out_classes)
     sets = {
         name: (split.flat().to(device), split.labels.to(device))
         for name, split in (("train", data.train), ("test", data.test))
     }
-    return Loaded(data, sets, load_outside(options.eval_odin_out_data, data, data_root, device))
+    outside = load_outside(options.eval_odin_out_data, data, data_root, device)
+    if held_out is not None:
+        outside["held_out"] = held_out.flatten(1).mul(2).sub_(1).to(device)
+    return Loaded(data, sets, outside)
 
 
 def check_outside(names: Sequence[str], dataset: str) -> None:
@@ -63,13 +69,12 @@ def disenib_model(data: dict, options: Any) -> tuple[Model, disenib.Networks]:
     networks = disenib.build_networks(
         torch.Size(data["image_shape"]).numel(), data["n_classes"], style_dim=options.style_dim,
         class_dim=options.class_dim, enc_hidden_dims=options.enc_hidden_dims, dec_hidden_dims=options.dec_hidden_dims,
-        rec_hidden_dims=options.rec_hidden_dims, generator=generator(options.rand_seed, "networks"),
+        rec_hidden_dims=options.rec_hidden_dims, spectral_norm=options.spectral_norm,
+        generator=generator(options.rand_seed, "networks"),
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return SwappingModel(
-        class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor
-    ), networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate_published(

@@ -132,9 +132,9 @@ def _read_codes(
         by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
         if strongly:
             results[name] = read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
-            if loaded.data.factors:
+            if (factors := loaded.data.train.factors) is not None:
                 results[name] |= dci(
-                    {code: codes[code, "train"][fit] for code in encoders}, loaded.data.train.factors[fit],
+                    {code: codes[code, "train"][fit] for code in encoders}, factors[fit],
                     {code: codes[code, name][test] for code in encoders}, getattr(loaded.data, name).factors[test],
                 )
             continue

@@ -13,12 +13,15 @@ from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
 from experiments.catalogue import METHODS, PAPER_DATA, compared
 from experiments.option_groups import NOT_THE_EXPERIMENT
-from reporting.grid import DISENTANGLING, Run, published_grid, sweep_grid
+from reporting.grid import NAMES, Run, published_grid, sweep_grid
 
 KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json")
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve
 MAX_FRAMES = 9  # of the animation of swaps over training: a megabyte or two
-KINDS = {"quant": "", "disentangling": "", "sweep": r"/(?P<swept>[a-z_]+)=(?P<value>-?\d+(\.\d+)?(e[+-]?\d+)?)"}
+KINDS = {
+    "quant": "", "disentangling": "", "sweep": r"/(?P<swept>[a-z_]+)=(?P<value>-?\d+(\.\d+)?(e[+-]?\d+)?)",
+    "held-out": "", "ablations": "",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Place:
             candidates = sweep_grid(self.swept, [self.value], (self.seed,), self.data, model, hfunc)
         else:
             data = self.data if self.data in compared() else PAPER_DATA
-            candidates = published_grid((*METHODS, *DISENTANGLING), (self.seed,), data)
+            candidates = published_grid(NAMES, (self.seed,), data)
         here = [self.kind, self.data, self.name]
         return next((run for run in candidates if run.desc.split("/")[:3] == here), None)
 

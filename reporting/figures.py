@@ -109,6 +109,15 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
                 + (f" No curves were kept of {', '.join(lacking)}." if lacking else ""),
                 detection, with_curves,
             )
+        noisy = [run for run in quant if METHODS[run.name].code == "sample" and noise_point(run)]
+        if noisy:
+            add(
+                f"detection-and-noise{end}", f"Detection of noise and the noise of codes, {on}",
+                "One mark a run of sampled codes: the rate at which images of Gaussian noise are accepted against the "
+                "mean std that the encoder gives to them, which no loss ever looks at."
+                + (" Dashed: the paper's single runs." if papers else ""),
+                detection_and_noise, noisy, data,
+            )
         lagrangian = [run for run in quant if METHODS[run.name].script == "train_lagrangian" and run.metrics]
         if lagrangian:
             add(
@@ -336,6 +345,35 @@ def detection(runs: Sequence[FinishedRun]):
     return figure
 
 
+def noise_point(run: FinishedRun) -> list[float] | None:
+    """The mean std that the encoder gives to images of noise, and their false positive rate in percent; sampled codes.
+
+    None where they were not measured.
+    """
+    measured = run.evaluation | run.others.get(METHODS[run.name].evaluated("sample"), {})
+    keys = ("ood/gauss/encoder_std", "ood/gauss/fpr_at_95_tpr")
+    return [measured[keys[0]], 100 * measured[keys[1]]] if keys[0] in measured else None
+
+
+def detection_and_noise(runs: Sequence[FinishedRun], data: str):
+    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    papers = published_on(data)
+    for run in runs:
+        method = METHODS[run.name]
+        axes.scatter(*noise_point(run), s=_size(run.name), marker=method.marker, color=method.colour, alpha=0.85, lw=0,
+                     label=_label(run))
+    for model in _models(runs):
+        if model in papers:
+            rate = 100 * papers[model]["ood"]["gauss"]["fpr_at_95_tpr"]
+            axes.axhline(rate, color=METHODS[model].colour, lw=1, ls="--", alpha=0.7)
+    axes.set(xlabel="mean std of the code of noise images", ylabel="FPR at 95 % TPR, %", ylim=(-2, 102))
+    axes.legend(frameon=False, fontsize=9, handles=[
+        Line2D([], [], ls="", marker=METHODS[model].marker, color=METHODS[model].colour, label=METHODS[model].title)
+        for model in _models(runs)
+    ])
+    return figure
+
+
 def training_lagrangian(runs: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     shown = (("eval/test/accuracy", 100, "test accuracy, %"), ("train/loss_dec", 1, "cross entropy, nats"),
@@ -430,7 +468,7 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
                 axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
                              label=f"{_label(run)}, {code} code")
     bar = figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40)
-    if bar.solids:
+    if bar.solids is not None:
         bar.solids.set_rasterized(True)  # not hundreds of stripes in the page
     model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),

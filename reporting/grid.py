@@ -12,10 +12,22 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
 from custom_pkg.options import FREE_AT_RESUME, shown
 from custom_pkg.run_folder import RunFolder
-from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, QUICK_DATA, Method, with_disentangling
+from custom_pkg.terminal import flatten
+from experiments.catalogue import (
+    ABLATION_STEPS,
+    ABLATIONS,
+    DATA_SETS,
+    HELD_OUT,
+    METHODS,
+    PAPER_DATA,
+    PROPOSED,
+    QUICK_DATA,
+    Method,
+    with_disentangling,
+)
 
 DISENTANGLING = {f"disentangling-{data}": data for data in with_disentangling()}
-NAMES = (*METHODS, *DISENTANGLING)  # as --only calls them
+NAMES = (*METHODS, *DISENTANGLING, "held-out", "ablations")  # as --only calls them; the last two are of several runs
 LAMBDA = "lambda_kl"
 QUICK_LABEL = "quick version, not the published experiment"
 
@@ -75,39 +87,85 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Attacked(Run):
-    """The robustness of a finished run of the comparison, with one code, measured by evaluate.py."""
+class Measured(Run):
+    """What evaluate.py measures of a finished run, later, with one code where that makes a difference.
 
-    code: str = "mean"
+    asked: its flags beside that. shown_by: a key of its evaluation, like "ood/gauss", that tells that it is there.
+    """
+
+    code: str = ""
+    asked: tuple[str, ...] = ()
+    shown_by: str = ""
 
     @property
     def name(self) -> str:
-        return f"{super().name}, attacks on its {self.code} code"
+        return f"{super().name}, {self.what}"
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        of = f" of its {self.code} code" if self.code else ""
+        return self.asked[0].removeprefix("--metrics=").replace(",", ", ") + of
 
     def command(self, *, resume: bool = False) -> list[str]:
         """It goes on by itself where it was interrupted."""
         plain = RunFolder(f"{self.desc.rsplit('/', 1)[0]}/plain", self.seed).last_checkpoint
-        source = [f"--transfer_from={plain}"] if plain.exists() and super().name != "plain" else []
+        attacked = "--metrics=robustness" in self.asked and super().name != "plain"
+        source = [f"--transfer_from={plain}"] if attacked and plain.exists() else []
         passed_on = [flag for flag in self.extra if flag.startswith(("--data_root=", "--device="))]
-        asked = ["--metrics=robustness", f"--code={self.code}"]
-        return ["python", "evaluate.py", *self.which, *asked, *source, *passed_on]
+        code = [f"--code={self.code}"] if self.code else []
+        return ["python", "evaluate.py", *self.which, *self.asked, *code, *source, *passed_on]
 
     def finished(self) -> bool:
-        file = self.folder.path / f"evaluation-{METHODS[super().name].evaluated(self.code)}.json"
-        return file.exists() and "robustness" in read_json(file)
+        name = METHODS.get(super().name, METHODS[PROPOSED]).evaluated(self.code) if self.code else "last"
+        file = self.folder.path / f"evaluation-{name}.json"
+        found = flatten(read_json(file)) if file.exists() else {}
+        return any(f"{key}/".startswith(f"{self.shown_by}/") for key in found)
 
     def __str__(self) -> str:
-        return f"{super().__str__()}, attacks on its {self.code} code"
+        return f"{super().__str__()}, {self.what}"
+
+
+def _measured(run: Run, asked: Sequence[str], shown_by: str, code: str = "") -> Measured:
+    return Measured(run.script, run.flags, run.desc, run.seed, run.extra, run.quick, code, tuple(asked), shown_by)
+
+
+def kind_of(run: Run) -> str:
+    """quant, disentangling, sweep, held-out or ablations."""
+    return run.desc.removeprefix("quick/").split("/")[0]
 
 
 def attacked(runs: Sequence[Run]) -> list[Run]:
-    """The measurements of robustness of those runs that are of the comparison; plain ones first, as others use them."""
-    compared = [run for run in runs if run.name in METHODS and run.desc.startswith(("quant/", "quick/quant/"))]
+    """The measurements of robustness of the comparison's runs and of ablations; plain ones first, as others use them.
+    """
     return [
-        Attacked(run.script, run.flags, run.desc, run.seed, run.extra, run.quick, code)
-        for run in sorted(compared, key=lambda run: run.name != "plain")
-        for code in dict.fromkeys((METHODS[run.name].code, "mean"))
+        _measured(run, ["--metrics=robustness"], "robustness", code)
+        for run in sorted(runs, key=lambda run: run.name != "plain") if kind_of(run) in ("quant", "ablations")
+        for code in dict.fromkeys((METHODS.get(run.name, METHODS[PROPOSED]).code, "mean"))
     ]
+
+
+def objections(runs: Sequence[Run]) -> list[Run]:
+    """What else is asked of finished runs: both codes, other scores and outside sets, what strong probes read off."""
+    found = []
+    for run in runs:
+        kind, data = kind_of(run), run.desc.removeprefix("quick/").split("/")[1]
+        if kind in ("quant", "held-out"):
+            others = [name for name, each in DATA_SETS.items() if each.outside and name != data]
+            outside = ["gauss", "uniform", *(others if DATA_SETS[data].outside else ())]
+            asked = ["--metrics=detection,information,calibration", "--split=test",
+                     f"--eval_odin_out_data={','.join(outside)}"]
+            shown_by = f"ood/{outside[-1]}/fpr_at_95_tpr_by"
+            noisy = METHODS[run.name].code == "sample" or run.name == PROPOSED
+            found += [_measured(run, asked, shown_by, code) for code in (("sample", "mean") if noisy else ("mean",))]
+        if kind == "ablations" or (kind == "quant" and run.name == PROPOSED):
+            found.append(_measured(run, ["--metrics=probes", "--split=test"], "test/style_to_label_mlp_accuracy"))
+        if kind == "disentangling":
+            found.append(_measured(run, ["--metrics=swaps,probes"], "train/style_to_label_mlp_accuracy"))
+    return found
+
+
+STAGES = {"robustness": attacked, "objections": objections}  # as --with calls them
 
 
 def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, precision: str = "fp32") -> list[Run]:
@@ -122,6 +180,15 @@ def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, prec
             if name in only if only else dataset == PAPER_DATA:
                 desc = f"disentangling/{data}/{PROPOSED}"
                 runs.append(Run(f"train_disenib_{data}.py", (), desc, seed, quick=DATA_SETS[data].quick))
+        for name, method in METHODS.items() if "held-out" in only else ():
+            if name == "plain" or not method.reference:
+                classes = f"--held_out_classes={','.join(map(str, HELD_OUT))}"
+                flags = (*method.flags.format(dataset=dataset).split(), classes)
+                runs.append(Run(f"{method.script}.py", flags, f"held-out/{dataset}/{name}", seed, quick=method.quick))
+        for name, ablation in ABLATIONS.items() if "ablations" in only else ():
+            flags = (f"--dataset={dataset}", f"--steps={ABLATION_STEPS}", *ablation.flags.split())
+            quick = METHODS[PROPOSED].quick
+            runs.append(Run("train_disenib.py", flags, f"ablations/{dataset}/{name}", seed, quick=quick))
     chosen = (f"--precision={precision}",) if precision != "fp32" else ()
     return [run if run.script == "train_lagrangian.py" else replace(run, extra=chosen) for run in runs]
 
@@ -183,9 +250,10 @@ def sweep_values(text: str) -> tuple[str, list[float]]:
 
 def quick(run: Run) -> Run:
     """The same run made small, below quick/: on digits in the place of MNIST, on images that are drawn here."""
-    flags = [flag for flag in run.flags if not flag.startswith("--dataset=")]
-    dataset = [f"--dataset={QUICK_DATA}"] if len(flags) < len(run.flags) else []
+    small = {flag.split("=")[0] for flag in run.quick.split()}
+    flags = [flag for flag in run.flags if flag.split("=")[0] not in (*small, "--dataset")]
+    dataset = [f"--dataset={QUICK_DATA}"] if any(flag.startswith("--dataset=") for flag in run.flags) else []
     desc = run.desc
-    for kind in ("quant", "sweep"):
+    for kind in ("quant", "sweep", "held-out", "ablations"):
         desc = desc.replace(f"{kind}/{PAPER_DATA}/", f"{kind}/{QUICK_DATA}/")
     return replace(run, flags=(*flags, *dataset, *(run.quick or "").split()), desc=f"quick/{desc}")

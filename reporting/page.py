@@ -94,20 +94,25 @@ class Section:
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
-def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun], folder: Path) -> str:
-    """The page `name` of the folder of results. found: the content of tables.json."""
-    environment = jinja2.Environment(
+def environment(folder: Path) -> jinja2.Environment:
+    """For the templates of texts that will lie in a folder."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "e": html.escape, "code": lambda text: re.sub("`(.+?)`", r"<code>\1</code>", html.escape(text)),
         "webp": webp, "markdown": lambda table: tables.markdown(*table),
         "place": lambda path: os.path.relpath(path, folder).replace(os.sep, "/"),
         "claims_table": lambda claims: tables.markdown(*tables.claims_table({"claims": claims})),
     }
+    return made
+
+
+def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun], folder: Path) -> str:
+    """The page `name` of the folder of results. found: the content of tables.json."""
     label = found["label"]
-    return environment.get_template(f"{name}.j2").render(
+    return environment(folder).get_template(f"{name}.j2").render(
         title=f"{TITLE}: {label}" if label else TITLE, label=label, note=f" ({label})" if label else "",
         abstract=ABSTRACT, playground=(folder / "swaps.html").exists(), sections=sections(found, figures, runs),
     )

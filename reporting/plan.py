@@ -8,15 +8,17 @@ from pathlib import Path
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
 from custom_pkg.terminal import format_table
-from reporting.grid import Attacked, Run
+from reporting.grid import Measured, Run
 from reporting.runner import SCRIPTS, others_in_place, position, state
 from reporting.tables import duration
 
 KNOWN = SCRIPTS / "results" / "tables.json"
 
 
-def plan(runs: Sequence[Run], attacks: Sequence[Run], *, jobs: int, device: str, known: Path = KNOWN) -> str:
-    """A line a run, the commands of those that would be started, and the time in all. device: "cpu" or "cuda".
+def plan(runs: Sequence[Run], later: Sequence[Run], *, jobs: int, device: str, known: Path = KNOWN) -> str:
+    """A line a run, the commands of those that would be started, and the time in all.
+
+    later: what is measured of the runs when they are finished. device: "cpu" or "cuda".
 
     Times are those of the committed runs of the same kind, on the same kind of device where there are such.
     """
@@ -25,16 +27,16 @@ def plan(runs: Sequence[Run], attacks: Sequence[Run], *, jobs: int, device: str,
     except (UserError, KeyError):
         records = []
     rows, commands, seconds, sources, unknown = [], [], [], [], 0
-    for run in dict.fromkeys([*runs, *attacks]):
-        now, attack = state(run), run.code if isinstance(run, Attacked) else ""
+    for run in dict.fromkeys([*runs, *later]):
+        now, training = state(run), not isinstance(run, Measured)
         told, todo, expected = now, now in ("absent", "begun"), "–"
-        if now == "begun" and not attack:
+        if now == "begun" and training:
             told = f"begun, {position(run.folder)}"
-        if now in ("begun", "finished") and not attack and (others := others_in_place(run, now)):
+        if now in ("begun", "finished") and training and (others := others_in_place(run, now)):
             todo, told = False, f"another run is there, with {' '.join(others)}"
         if todo:
             commands.append(shlex.join(run.command(resume=now == "begun")))
-            same = [] if attack else alike(run, records)
+            same = alike(run, records) if training else []
             here = [record for record in same if (record["machine"]["device"] == "cpu") == (device == "cpu")]
             if here:
                 seconds.append(median := statistics.median(map(_seconds, here)))
@@ -43,8 +45,7 @@ def plan(runs: Sequence[Run], attacks: Sequence[Run], *, jobs: int, device: str,
                 unknown += 1
                 elsewhere = [f"{duration(_seconds(record))} on {record['machine']['device']}" for record in same[:1]]
                 expected = f"not known{''.join(f' ({words})' for words in elsewhere)}"
-        name = f"{run.desc}, attacks on its {attack} code" if attack else run.desc
-        rows.append([name, str(run.seed), told, expected])
+        rows.append([run.desc if training else f"{run.desc}, {run.what}", str(run.seed), told, expected])
     lines = [format_table(["run", "seed", "now", "expected time"], rows), ""]
     if commands:
         lines += ["would be started:", *(f"  {command}" for command in commands), ""]

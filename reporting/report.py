@@ -6,7 +6,7 @@ from pathlib import Path
 from custom_pkg.files import write_atomically, write_json
 from custom_pkg.terminal import format_table
 from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, QUICK_DATA
-from reporting import own_runs, page, tables
+from reporting import own_runs, page, reproduction, tables
 from reporting.collect import FinishedRun, collect, read_runs
 from reporting.figures import draw_all
 from reporting.grid import QUICK_LABEL
@@ -39,6 +39,9 @@ def _build(runs: list[FinishedRun], target: Path, label: str | None, readme: Pat
         *((name, page.render(name, found, figures, runs, target)) for name in ("README.md", "report.html")),
     ):
         write_atomically(target / name, text.encode())
+    if readme:
+        text = reproduction.render(found, figures, readme.parent / "docs")
+        write_atomically(readme.parent / "docs/report.md", text.encode())
     for text in pages_with_tables(readme) if readme else ():
         before = text.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)

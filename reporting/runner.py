@@ -215,11 +215,11 @@ class View:
 
     def say(self, line: str) -> None:
         self.clear()
-        _print(line, sys.stdout)
+        print(line, flush=True)
 
     def clear(self) -> None:
         if self._terminal:
-            _print("\r\033[K", sys.stderr, end="")
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def show(self, ends: Ends, active: Sequence[Run]) -> None:
         if time.monotonic() - self._shown < self._pause:
@@ -230,12 +230,6 @@ class View:
         line = f"{len(ends.finished)} of {self._total} runs{failed}, {duration(self._shown - self._began)} | {at_work}"
         if self._terminal:
             width = shutil.get_terminal_size().columns
-            _print(f"\r\033[K{line[: width - 1]}", sys.stderr, end="")
+            print(f"\r\033[K{line[: width - 1]}", end="", file=sys.stderr, flush=True)
         else:
-            _print(line, sys.stdout)
-
-
-def _print(text: str, to, end: str = "\n") -> None:
-    """As print; when nobody is reading any more, the runs go on without it."""
-    with suppress(OSError):
-        print(text, end=end, file=to, flush=True)
+            print(line, flush=True)

@@ -81,10 +81,60 @@ def test_attacks_are_measured_once_on_every_run_of_the_comparison_and_code(tmp_p
     for words in ([*vib.command()[2:]], [*disenib.command()[2:]]):
         assert opt.parse(evaluate.Options, words).metrics == ("robustness",)
     vib.folder.path.mkdir(parents=True)
-    (vib.folder.path / "evaluation-last.json").write_text('{"robustness": {}}')
+    (vib.folder.path / "evaluation-last.json").write_text('{"robustness": {"n_images": 9}}')
     (vib.folder.path / "evaluation-last-mean-code.json").write_text('{"ood": {}}')
     assert vib.finished() and not vib_mean.finished() and not disenib.finished()
     assert (runner.state(vib), runner.state(disenib)) == ("finished", "absent")
+
+
+def test_the_objections_are_asked_of_every_run_with_the_metrics_and_codes_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = grid.published_grid(("vib", "disenib", "plain", "disentangling-shapes", "held-out"), (0,), "mnist")
+    runs = [run for run in runs if not run.desc.startswith("held-out/") or run.name == "nib"]
+    ablation = grid.published_grid(("ablations",), (0,), "mnist")[-1]
+    found = grid.objections([*runs, ablation])
+    asked = "--metrics=detection,information,calibration --split=test --eval_odin_out_data=gauss,uniform"
+    assert commands(found) == [f"python evaluate.py --desc={words}" for words in (
+        *(f"quant/mnist/vib {asked},fashion_mnist --code={code}" for code in ("sample", "mean")),
+        *(f"quant/mnist/disenib {asked},fashion_mnist --code={code}" for code in ("sample", "mean")),
+        "quant/mnist/disenib --metrics=probes --split=test",
+        f"quant/mnist/plain {asked},fashion_mnist --code=mean",
+        "disentangling/shapes/disenib --metrics=swaps,probes",
+        *(f"held-out/mnist/nib {asked},fashion_mnist --code={code}" for code in ("sample", "mean")),
+        "ablations/mnist/n-times-est-10 --metrics=probes --split=test",
+    )]
+    for run in found:
+        opt.parse(evaluate.Options, run.command()[2:])
+    vib = found[0]
+    vib.folder.path.mkdir(parents=True)
+    for outside, finished in (("gauss", False), ("fashion_mnist", True)):
+        content = {"ood": {outside: {"fpr_at_95_tpr_by": {"energy": 0.5}}}}
+        (vib.folder.path / "evaluation-last.json").write_text(json.dumps(content))
+        assert vib.finished() == finished and not found[1].finished()
+
+
+def test_held_out_runs_and_ablations_are_made_when_they_are_named():
+    held_out = commands(grid.published_grid(("held-out",), (2,), "mnist"))
+    assert len(held_out) == 6 and held_out[0] == (
+        "python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --held_out_classes=8,9 "
+        "--desc=held-out/mnist/vib --rand_seed=2"
+    )
+    ablations = grid.published_grid(("ablations",), (0,), "mnist", "bf16")
+    settings = {run.name: run.options() for run in ablations}
+    default = settings.pop("default")
+    assert default["steps"] == 5000 and len(settings) == 9 and default["precision"] == "bf16"
+    changed = {name: {key: value for key, value in options.items() if value != default[key] and key != "desc"}
+               for name, options in settings.items()}
+    assert changed == {
+        "lambda-est-0": {"lambda_est": 0}, "lambda-est-0.1": {"lambda_est": 0.1}, "lambda-est-2": {"lambda_est": 2},
+        "no-clustering": {"cluster": False}, "no-spectral-norm": {"spectral_norm": False},
+        "class-std-0.3": {"class_std": 0.3}, "class-std-3": {"class_std": 3}, "n-times-est-1": {"n_times_est": 1},
+        "n-times-est-10": {"n_times_est": 10},
+    }
+    for run in (ablations[-1], *grid.published_grid(("held-out",), (0,), "mnist")):
+        small = grid.quick(run).command()
+        assert f"--desc=quick/{run.desc.replace('mnist', 'digits')}" in small and "--dataset=digits" in small
+        assert len({word.split("=")[0] for word in small}) == len(small)
 
 
 def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():

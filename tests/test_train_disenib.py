@@ -68,6 +68,31 @@ def test_from_the_threshold_on_the_estimator_term_moves_the_style_encoder_four_t
     assert moved == [""] * 3 * 3 + ["S", "S", "S", "S", "T"] * 3
 
 
+def test_parts_can_be_left_out_and_classes_held_out_and_strong_probes_read_what_is_left(tmp_path, monkeypatch):
+    drawn_around = []
+    original = disenib.estimator_objective
+
+    def watched(*arguments, cluster, **keywords):
+        drawn_around.append(cluster)
+        return original(*arguments, cluster=cluster, **keywords)
+
+    monkeypatch.setattr(disenib, "estimator_objective", watched)
+    outcome = train(tmp_path, "--cluster=False", "--spectral_norm=False", "--held_out_classes=[0,9]")
+    assert outcome.status == 0 and set(drawn_around) == {disenib.unclustered}
+    assert "--spectral_norm=False in place of True" not in outcome.out  # of digits the paper has nothing anyway
+    run = run_of(tmp_path, "d")
+    state = state_of(run.last)["density_estimator"]
+    assert state.keys() == disenib.DensityEstimator(16, 16).state_dict().keys()
+    evaluation = results(run.path / "evaluation.json")
+    assert evaluation["ood"].keys() == {"gauss", "held_out"} and evaluation["test"]["style_to_label_chance"] < 0.2
+    assert execute(tmp_path, "evaluate.py", "--desc=d", "--metrics=probes,detection").status == 0
+    later = results(run.path / "evaluation-last.json")
+    assert later["ood"] == evaluation["ood"]
+    for code in ("style", "class"):
+        assert all(0 <= later["test"][f"{code}_to_label_{probe}accuracy"] <= 1 for probe in ("", "knn_", "mlp_"))
+    assert later["test"]["style_to_label_accuracy"] == evaluation["test"]["style_to_label_accuracy"]
+
+
 @pytest.mark.parametrize("update", [1, 5, 8, 12, 13, 24])  # first step to last, one at the evaluation
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, finished, update):
     with terminated_at(update, disenib, "main_update"):

@@ -280,6 +280,6 @@ def in_chromium(page: Path, *flags: str) -> subprocess.CompletedProcess:
     """A page as a browser without a window has it; what the console says is in stderr."""
     return subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=5000", *flags, page.as_uri()],
+         f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=20000", *flags, page.as_uri()],
         capture_output=True, text=True, timeout=120,
     )

@@ -307,7 +307,7 @@ onload = async () => {
       input.value = value;
       input.dispatchEvent(new Event("input", {bubbles: true}));
     }
-    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+    await new Promise(done => setTimeout(done, 100));
     const copy = document.createElement("canvas");
     [copy.width, copy.height] = [large.width, large.height];
     copy.getContext("2d").drawImage(large, 0, 0);

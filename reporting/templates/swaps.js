@@ -93,8 +93,8 @@ function style() {
 
 let waiting = 0;
 function draw() {
-  cancelAnimationFrame(waiting);
-  waiting = requestAnimationFrame(() => {
+  clearTimeout(waiting);  // once for all that has changed by then
+  waiting = setTimeout(() => {
     const {part, label} = state, first = styled(part, style());
     document.querySelectorAll("#classes canvas").forEach((canvas, i) => {
       const image = reconstruction(part, null, i, first);

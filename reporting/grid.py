@@ -218,7 +218,7 @@ def sweep_values(text: str) -> list[float]:
 
 def quick(run: Run) -> Run:
     """The same run made small, below quick/: on digits in the place of MNIST, on images that are drawn here."""
-    small = {flag.split("=")[0] for flag in run.quick.split()}
+    small = {flag.split("=")[0] for flag in (run.quick or "").split()}
     flags = [flag for flag in run.flags if flag.split("=")[0] not in (*small, "--dataset")]
     dataset = [f"--dataset={QUICK_DATA}"] if any(flag.startswith("--dataset=") for flag in run.flags) else []
     desc = run.desc

@@ -109,14 +109,15 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
                 + (f" No curves were kept of {', '.join(lacking)}." if lacking else ""),
                 detection, with_curves,
             )
-        noisy = [run for run in quant if METHODS[run.name].code == "sample" and noise_point(run)]
+        sampled = [run for run in quant if METHODS[run.name].code == "sample"]
+        noisy = {run.where: point for run in sampled if (point := noise_point(run))}
         if noisy:
             add(
                 f"detection-and-noise{end}", f"Detection of noise and the noise of codes, {on}",
                 "One mark a run of sampled codes: the rate at which images of Gaussian noise are accepted against the "
                 "mean std that the encoder gives to them, which no loss ever looks at."
                 + (" Dashed: the paper's single runs." if papers else ""),
-                detection_and_noise, noisy, data,
+                detection_and_noise, [run for run in quant if run.where in noisy], noisy, data,
             )
         lagrangian = [run for run in quant if METHODS[run.name].script == "train_lagrangian" and run.metrics]
         if lagrangian:
@@ -355,7 +356,7 @@ def noise_point(run: FinishedRun) -> list[float] | None:
     return [measured[keys[0]], 100 * measured[keys[1]]] if keys[0] in measured else None
 
 
-def detection_and_noise(runs: Sequence[FinishedRun], data: str):
+def detection_and_noise(runs: Sequence[FinishedRun], points: dict[str, list[float]], data: str):
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     papers = published_on(data)
     for run in runs:

@@ -88,6 +88,8 @@ OF_SCRIPT = {
         (["--nib_log_std=1.5"], "--nib_log_std"),
         (["--model=nib", "--vib_softplus_scalar=5"], "--vib_softplus_scalar"),
         (["--emb_dim=0"], "--emb_dim"),
+        (["--held_out_classes=[3,10]"], "--held_out_classes"),
+        (["--held_out_classes=[-1]"], "--held_out_classes"),
         (["--emb_dim=1000000"], "--emb_dim"),
         (["--emb_dim=1000000000000"], "--emb_dim"),
         (["--lamda_kl=1"], "did you mean --lambda_kl?"),
@@ -268,6 +270,7 @@ def test_training_wrongly_where_a_run_is_is_refused_and_changes_nothing(copy, fl
     (["--checkpoint=" + "x" * 300], "--checkpoint"), (["--checkpoint=" + "x" * 5000], "--checkpoint"),
     (["--checkpoint=a\nb"], "--checkpoint"), (["--checkpoint=STORAGE"], "--checkpoint"),
     (["--checkpoint=/dev/null"], "null"), (["--metrics=swaps"], "--metrics"),
+    (["--metrics=probes"], "--metrics"),
     (["--split=[]"], "--split"), (["--eval_odin_out_data=mnist"], "--eval_odin_out_data and same size"),  # not fetched
     (["--eval_odin_out_data=uniform", "--metrics=accuracy"], "--eval_odin_out_data and detection"),
     (["--code=mean", "--metrics=accuracy"], "--code=mean and attack"),

@@ -19,7 +19,7 @@ from custom_pkg.options import option, size
 from experiments.disenib_loop import train_disenib
 from experiments.option_groups import ComparisonOptions, DisenIBOptions
 from experiments.start import started
-from modellib.disenib import clustered
+from modellib.disenib import clustered, unclustered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,14 @@ class Options(ComparisonOptions, DisenIBOptions):
     rec_hidden_dims: tuple[int, ...] = option(
         (1024, 1024), group="networks", check=size, help="hidden layers of the reconstructor"
     )
+    spectral_norm: bool = option(True, group="networks", help="False: a density estimator without spectral norm")
+    cluster: bool = option(True, group="objective", help="False: its independent pairs lie around the means themselves")
 
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
     with started(Path(__file__).stem, options) as (start, loaded):
-        train_disenib(options, start, loaded, cluster=clustered)
+        train_disenib(options, start, loaded, cluster=clustered if options.cluster else unclustered)
 
 
 if __name__ == "__main__":

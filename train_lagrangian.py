@@ -184,7 +184,12 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         run.log.say(epoch_line(metrics, progress, time.monotonic() - began))
         run.end_if_asked()
 
-    results = run.final_evaluation(partial(quantitative.evaluate_published, model, loaded, options=options))
+    def at_the_end() -> dict:
+        metrics = quantitative.evaluate_published(model, loaded, options=options)
+        quantitative.show(run.log, model, loaded, metrics, step=progress.step, batch_size=options.eval_batch_size)
+        return metrics
+
+    results = run.final_evaluation(at_the_end)
     run.log.say(closing(results, start))
     run.log.close()
 

@@ -101,7 +101,7 @@ class TrainingRun:
             self.log = RunLog(folder)
             if complaint:
                 self.log.say(complaint)
-            changes = {"longer": {name: list(pair) for name, pair in more.items()}} if more else {}
+            changes: dict = {"longer": {name: list(pair) for name, pair in more.items()}} if more else {}
             if moved:
                 changes["moved"] = [saved["device"], start.device.type]
                 said.append(
@@ -118,7 +118,7 @@ class TrainingRun:
             write_json(folder.config, describe_run(options, start.data, start.device))
             run_log.cut(folder, {})
             self.log = RunLog(folder)
-            self.log.text("options", "\n".join(f"    --{name}={value}" for name, value in options.items()))
+            self.log.options(options)
         self._began, self._seconds_before = time.monotonic(), self._progress.seconds
         if self._progress.step == 0:
             self.save()  # from now on there is a checkpoint to go on from
@@ -215,7 +215,7 @@ class TrainingRun:
         metrics = self.interruptible(evaluate)
         if curves := metrics.pop("ood_curves", None):
             write_json(self._folder.path / "detection-curves.json", {**self._progress.position(), **curves})
-        self.log.scalars(flatten({"final": metrics}), **self._progress.position())
+        self.log.trained(flatten(metrics), **self._progress.position())
         self.log.lengths()  # on disk, before evaluation.json says that all is done
         seconds = {"training": self._progress.seconds, "evaluation": time.monotonic() - began}
         write_json(self._folder.times, {name: round(value, 1) for name, value in seconds.items()})

@@ -51,10 +51,6 @@ class IdxDataset:
             sha256=dict(self.sha256),
         )
 
-    def prepare(self, folder: Path, report: Callable[[str], None] = print) -> str:
-        """Make sure that `folder` holds the four files intact, as KnownFiles.prepare does."""
-        return KnownFiles(self.name, self.sha256, self.ways).prepare(folder, report)
-
 
 def mirrors_of(torchvision_class: type[MNIST]) -> list[Way]:
     """The web servers torchvision downloads a data set from, one way each."""

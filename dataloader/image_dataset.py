@@ -1,7 +1,9 @@
 """What an image data set is, and the error raised when there is none to be had."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from custom_pkg.errors import UserError
@@ -64,6 +66,29 @@ class ImageDataset:
                     raise DatasetError(
                         f"{self.name}: a {which} {what} has the value {wrong}, outside 0 to {top}: get other files"
                     )
+
+    def without(self, classes: Sequence[int]) -> tuple["ImageDataset", Tensor]:
+        """The data set of the other classes, numbered anew from 0, and the test images of these ones, (N, C, H, W).
+
+        Raises DatasetError where it has not all of them, or fewer than two are left.
+        """
+        kept = [label for label in range(self.n_classes) if label not in classes]
+        if len(kept) != self.n_classes - len(classes) or len(kept) < 2:
+            raise DatasetError(
+                f"--held_out_classes={','.join(map(str, classes))}: {self.name} has the classes 0 to "
+                f"{self.n_classes - 1}, and two must be left"
+            )
+        number = torch.full((self.n_classes,), -1)
+        number[kept] = torch.arange(len(kept))
+
+        def part(split: Split) -> Split:
+            rows = number[split.labels] >= 0
+            factors = split.factors if split.factors is None else split.factors[rows]
+            return Split(split.images[rows], number[split.labels[rows]], factors)
+
+        source = f"{self.source}, without the classes {', '.join(map(str, classes))}"
+        left = replace(self, n_classes=len(kept), train=part(self.train), test=part(self.test), source=source)
+        return left, self.test.images[number[self.test.labels] < 0]
 
     def record(self) -> dict:
         """What config.json and the checkpoints keep of it."""

@@ -7,7 +7,7 @@ Points are (left, up, forward) as the figure sees it, in pixels, from the ground
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -118,14 +118,11 @@ def render(sequences: Sequence[tuple[str, str, int]]) -> np.ndarray:
 
 def pose(action: str, weapon: str, step: int) -> Pose:
     """The pose of a frame, `step` counted from the beginning of its action."""
-    if action == "spellcast":
-        return _spellcast(step)
-    if action == "slash":
-        return _slash(step)
-    return {"thrust": _thrust, "walk": _walk, "shoot": _shoot}[action](weapon, step)
+    actions = {"spellcast": _spellcast, "thrust": _thrust, "walk": _walk, "slash": _slash, "shoot": _shoot}
+    return actions[action](weapon, step)
 
 
-def _spellcast(step: int) -> Pose:
+def _spellcast(_: str, step: int) -> Pose:
     out = (9, 7, 4, 5, 16, 15, 11)[step]
     up = (14.5, 16, 19, 20.5, 24, 31, 18)[step]
     forward = (1.5, 4, 7, 7.5, 3, 2, 2)[step]
@@ -157,7 +154,7 @@ def _walk(weapon: str, step: int) -> Pose:
     return _with_spear(walking, walking.hands[1], 15, rise=15 + 2.5 * swing) if weapon == "spear" else walking
 
 
-def _slash(step: int) -> Pose:
+def _slash(_: str, step: int) -> Pose:
     out, up, forward = ((-10, 16, 1), (-12, 21, -3), (-11, 28, -2), (-9, 28, 7), (-3, 21, 11), (6, 16, 9))[step]
     lean = (0, -0.5, -1, 0.5, 1.5, 2)[step]
     return Pose(((10, 15 + 0.4 * step, -step), (out, up, forward)), ((3.2, 0, -lean), (-3.2, 0, lean)), lean)
@@ -186,7 +183,7 @@ def _with_spear(bare: Pose, middle: Point, turn: float, rise: float) -> Pose:
     turn, rise = np.radians(turn), np.radians(rise)
     way = np.array([np.sin(turn) * np.cos(rise), np.sin(rise), np.cos(turn) * np.cos(rise)])
     butt, neck, tip = (tuple(middle + far * way) for far in (-17, 18, 22))
-    return Pose(bare.hands, bare.feet, bare.lean, bare.crouch, wood=(butt, neck), steel=(neck, tip))
+    return replace(bare, wood=(butt, neck), steel=(neck, tip))
 
 
 def draw(look: Appearance, stance: Pose, viewpoint: int) -> np.ndarray:

@@ -81,6 +81,29 @@ DATA_SETS = {data.name: data for data in (
             quick="--steps=40 --est_thr=15 --freq_step_eval=20 --data_source=rendered",
             art=" (art: Liberated Pixel Cup, CC BY-SA 3.0 / GPL 3.0)"),
 )}
+@dataclass(frozen=True)
+class Ablation:
+    """DisenIB with one thing changed. flags: of train_disenib.py, beside those of the data set and of the steps."""
+
+    name: str
+    title: str
+    flags: str = ""
+
+
+ABLATION_STEPS = 5000
+ABLATIONS = {ablation.name: ablation for ablation in (
+    Ablation("default", "as published"),
+    Ablation("lambda-est-0", "without the I(S;T) term", "--lambda_est=0"),
+    Ablation("lambda-est-0.1", "its weight 0.1 in place of 0.5", "--lambda_est=0.1"),
+    Ablation("lambda-est-2", "its weight 2", "--lambda_est=2"),
+    Ablation("no-clustering", "without clustering", "--cluster=False"),
+    Ablation("no-spectral-norm", "without spectral norm", "--spectral_norm=False"),
+    Ablation("class-std-0.3", "std of T 0.3 in place of 1", "--class_std=0.3"),
+    Ablation("class-std-3", "std of T 3", "--class_std=3"),
+    Ablation("n-times-est-1", "1 estimator update a step in place of 3", "--n_times_est=1"),
+    Ablation("n-times-est-10", "10 estimator updates a step", "--n_times_est=10"),
+)}
+HELD_OUT = (8, 9)  # the digits that a run of that kind never sees
 PAPER_DATA = "mnist"  # of the paper's comparison
 QUICK_DATA = "digits"  # in its place in the quick version: no download
 

@@ -24,8 +24,12 @@ def temperature_complaint(temperature: float) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """How the scripts of the quantitative comparison evaluate."""
+    """How the scripts of the quantitative comparison evaluate, and on which classes."""
 
+    held_out_classes: tuple[int, ...] = option(
+        (), group="objective", check=not_negative, distinct=True,
+        help="classes that training never sees; detection holds their test images against the others'",
+    )
     eval_batch_size: int = option(2560, group="evaluation", check=size, help="images per batch")
     eval_attack_epsilons: tuple[float, ...] = option(
         (0.1, 0.2, 0.3), group="evaluation", check=positive, help="FGSM steps, for images in [-1, 1]"

@@ -4,17 +4,21 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import dataloader
 from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
+from custom_pkg.pictures import scatter
+from custom_pkg.run_log import RunLog
 from custom_pkg.terminal import announced_bar
 from dataloader import DATASETS
+from experiments.catalogue import published_on
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import ComparisonOptions
 from modellib import disenib, ib_lagrangian
-from modellib.evaluations.common import finite_outputs
+from modellib.evaluations.common import encode, finite_outputs
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, Evaluation, EvaluationSettings, evaluate
 from modellib.model import Model, SwappingModel
 from modellib.networks import FixedStdEncoder
@@ -25,11 +29,17 @@ def load(options: ComparisonOptions, device: torch.device) -> Loaded:
     data_root = Path(options.data_root)
     check_outside(options.eval_odin_out_data, options.dataset)
     data = dataloader.load(options.dataset, data_root)
+    held_out = None
+    if options.held_out_classes:
+        data, held_out = data.without(options.held_out_classes)
     sets = {
         name: (split.flat().to(device), split.labels.to(device))
         for name, split in (("train", data.train), ("test", data.test))
     }
-    return Loaded(data, sets, load_outside(options.eval_odin_out_data, data, data_root, device))
+    outside = load_outside(options.eval_odin_out_data, data, data_root, device)
+    if held_out is not None:
+        outside["held_out"] = held_out.flatten(1).mul(2).sub_(1).to(device)
+    return Loaded(data, sets, outside)
 
 
 def check_outside(names: Sequence[str], dataset: str) -> None:
@@ -64,13 +74,12 @@ def disenib_model(data: dict, options: Any) -> tuple[Model, disenib.Networks]:
     networks = disenib.build_networks(
         torch.Size(data["image_shape"]).numel(), data["n_classes"], style_dim=options.style_dim,
         class_dim=options.class_dim, enc_hidden_dims=options.enc_hidden_dims, dec_hidden_dims=options.dec_hidden_dims,
-        rec_hidden_dims=options.rec_hidden_dims, generator=generator(options.rand_seed, "networks"),
+        rec_hidden_dims=options.rec_hidden_dims, spectral_norm=options.spectral_norm,
+        generator=generator(options.rand_seed, "networks"),
     )
     class_encoder = FixedStdEncoder(networks.class_encoder, options.class_std)
     style_encoder = FixedStdEncoder(networks.style_encoder, options.style_std)
-    return SwappingModel(
-        class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor
-    ), networks
+    return SwappingModel(class_encoder, networks.decoder, style_encoder, "mean", networks.reconstructor), networks
 
 
 def evaluate_published(
@@ -91,3 +100,29 @@ def evaluate_published(
     )
     with finite_outputs(*model.modules()):
         return evaluate(on, metrics=metrics, splits=splits)
+
+
+def in_the_plane(found: dict[str, float]) -> tuple[float, float]:
+    """I(X;T) and I(Y;T) of a set, of that code whose informations are published for the model."""
+    suffix = "_mean_code" if "mi_xt_mean_code" in found else ""
+    return found.get(f"mi_xt{suffix}", found.get("mi_xt_deterministic", 0.0)), found[f"mi_yt{suffix}"]
+
+
+def show(log: RunLog, model: Model, loaded: Loaded, results: dict[str, dict], *, step: int, batch_size: int) -> None:
+    """In TensorBoard: where the model lies in the information plane, and a histogram of the stds of its test codes,
+    but not of DisenIB's, which are an option.
+    """
+    train, test = results["train"], results["test"]
+    paper = [in_the_plane(figures["test"]) for figures in published_on(loaded.data.name).values()]
+    groups = [
+        *([("the paper's models, test set", "lightgrey", paper)] if paper else []),
+        ("training set", "#0072B2", [in_the_plane(train)]), ("test set", "#D55E00", [in_the_plane(test)]),
+    ]
+    plane = scatter(
+        groups, axes=("I(X;T), nats, to its ceiling log N", "I(Y;T), nats, to its ceiling H(Y)"),
+        ends=(train["mi_xt_ceiling"], train["mi_yt_ceiling"]),
+    )
+    log.picture("pictures/information-plane", np.asarray(plane), step=step)
+    if not isinstance(model, SwappingModel):
+        mean, std = encode(model.encoder, loaded.sets["test"][0], batch_size=batch_size)
+        log.histogram("codes/std", std.expand_as(mean).cpu().numpy(), step=step)

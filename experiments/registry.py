@@ -2,7 +2,6 @@
 
 import importlib
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from experiments import supervised_disentangling as disentangling
 from experiments.catalogue import with_disentangling
 from experiments.experiment import Experiment
 from modellib.evaluations import protocol
-from modellib.model import Model
+from modellib.model import Model, Networks
 
 EXPERIMENTS = {
     "train_lagrangian": Experiment(
@@ -34,7 +33,7 @@ EXPERIMENTS = {
 }
 
 
-def evaluated(model: Model, networks: NamedTuple) -> dict[str, nn.Module]:
+def evaluated(model: Model, networks: Networks) -> dict[str, nn.Module]:
     """Those of a run's networks that the evaluated model is made of, by name; others serve the training alone."""
     parts = {module for network in model.modules() for module in network.modules()}
     return {name: network for name, network in networks._asdict().items() if not parts.isdisjoint(network.modules())}

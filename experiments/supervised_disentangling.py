@@ -81,7 +81,7 @@ def evaluate(
         return generator(options.rand_seed, "evaluation", *names, device=device)
 
     on = protocol.Evaluation(
-        model.encoder, model.decoder, loaded.sets, {}, code="mean", progress=announced_bar,
+        model.encoder, model.decoder, loaded.sets, {}, code=model.code, progress=announced_bar,
         settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
     )
     found = {}
@@ -133,9 +133,9 @@ def _read_codes(
         by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
         if strongly:
             results[name] = read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
-            if loaded.data.factors:
+            if (factors := loaded.data.train.factors) is not None:
                 results[name] |= dci(
-                    {code: codes[code, "train"][fit] for code in encoders}, loaded.data.train.factors[fit],
+                    {code: codes[code, "train"][fit] for code in encoders}, factors[fit],
                     {code: codes[code, name][test] for code in encoders}, getattr(loaded.data, name).factors[test],
                 )
             continue

@@ -86,9 +86,10 @@ def build_networks(
     enc_hidden_dims: Sequence[int],
     dec_hidden_dims: Sequence[int],
     rec_hidden_dims: Sequence[int],
+    spectral_norm: bool = True,
     generator: torch.Generator,
 ) -> Networks:
-    """The fully connected networks, freshly initialised."""
+    """The fully connected networks, freshly initialised. spectral_norm: of the density estimator, as published."""
     networks = Networks(
         style_encoder=mlp(input_dim, enc_hidden_dims, style_dim),
         class_encoder=mlp(input_dim, enc_hidden_dims, class_dim),
@@ -98,7 +99,8 @@ def build_networks(
     )
     for network in networks:
         initialise_xavier(network, generator)
-    normalise_spectrally(networks.density_estimator, generator)
+    if spectral_norm:
+        normalise_spectrally(networks.density_estimator, generator)
     return networks
 
 

@@ -30,8 +30,8 @@ class Drawing(NamedTuple):
     """
 
     inner: str
-    whole: tuple[float, float, float, float]
-    panels: list[tuple[float, float, float, float]]
+    whole: tuple[float, ...]
+    panels: list[tuple[float, ...]]
     values: str
 
 
@@ -44,11 +44,11 @@ def as_drawing(figure, prefix: str) -> Drawing:
     scale, (width, height) = 72 / figure.dpi, (72 * float(length) for length in figure.get_size_inches())
     renderer = figure.canvas.get_renderer()
 
-    def window(boxes: Iterable) -> tuple[float, float, float, float]:
+    def window(boxes: Iterable) -> tuple[float, ...]:
         box = Bbox.union(list(boxes))
-        left, right = max(0, scale * box.x0 - PAD), min(width, scale * box.x1 + PAD)
-        top, bottom = max(0, height - scale * box.y1 - PAD), min(height, height - scale * box.y0 + PAD)
-        return tuple(round(float(value), 1) for value in (left, top, right - left, bottom - top))
+        left, right = max(0.0, scale * box.x0 - PAD), min(width, scale * box.x1 + PAD)
+        top, bottom = max(0.0, height - scale * box.y1 - PAD), min(height, height - scale * box.y0 + PAD)
+        return round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)
 
     columns: dict[int, list] = {}
     for axes in figure.axes:  # those that stand one below the other belong together

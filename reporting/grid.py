@@ -10,12 +10,25 @@ import numpy as np
 from custom_pkg import options as opt
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
-from custom_pkg.options import FREE_AT_RESUME
+from custom_pkg.options import FREE_AT_RESUME, shown
 from custom_pkg.run_folder import RunFolder
-from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, QUICK_DATA, Method, with_disentangling
+from custom_pkg.terminal import flatten
+from experiments.catalogue import (
+    ABLATION_STEPS,
+    ABLATIONS,
+    DATA_SETS,
+    HELD_OUT,
+    METHODS,
+    PAPER_DATA,
+    PROPOSED,
+    QUICK_DATA,
+    Method,
+    with_disentangling,
+)
 
 DISENTANGLING = {f"disentangling-{data}": data for data in with_disentangling()}
-NAMES = (*METHODS, *DISENTANGLING)  # as --only calls them
+NAMES = (*METHODS, *DISENTANGLING, "held-out", "ablations")  # as --only calls them; the last two are of several runs
+LAMBDA = "lambda_kl"
 QUICK_LABEL = "quick version, not the published experiment"
 
 
@@ -74,39 +87,84 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Attacked(Run):
-    """The robustness of a finished run of the comparison, with one code, measured by evaluate.py."""
+class Measured(Run):
+    """What evaluate.py measures of a finished run, later, with one code where that makes a difference.
 
-    code: str = "mean"
+    asked: its flags beside that. shown_by: a key of its evaluation, like "ood/gauss", that tells that it is there.
+    """
+
+    code: str = ""
+    asked: tuple[str, ...] = ()
+    shown_by: str = ""
 
     @property
     def name(self) -> str:
-        return f"{super().name}, attacks on its {self.code} code"
+        return f"{super().name}, {self.what}"
+
+    @property
+    def what(self) -> str:
+        of = f" of its {self.code} code" if self.code else ""
+        return self.asked[0].removeprefix("--metrics=").replace(",", ", ") + of
 
     def command(self, *, resume: bool = False) -> list[str]:
         """It goes on by itself where it was interrupted."""
         plain = RunFolder(f"{self.desc.rsplit('/', 1)[0]}/plain", self.seed).last_checkpoint
-        source = [f"--transfer_from={plain}"] if plain.exists() and super().name != "plain" else []
+        attacked = "--metrics=robustness" in self.asked and super().name != "plain"
+        source = [f"--transfer_from={plain}"] if attacked and plain.exists() else []
         passed_on = [flag for flag in self.extra if flag.startswith(("--data_root=", "--device="))]
-        asked = ["--metrics=robustness", f"--code={self.code}"]
-        return ["python", "evaluate.py", *self.which, *asked, *source, *passed_on]
+        code = [f"--code={self.code}"] if self.code else []
+        return ["python", "evaluate.py", *self.which, *self.asked, *code, *source, *passed_on]
 
     def finished(self) -> bool:
-        file = self.folder.path / f"evaluation-{METHODS[super().name].evaluated(self.code)}.json"
-        return file.exists() and "robustness" in read_json(file)
+        name = METHODS.get(super().name, METHODS[PROPOSED]).evaluated(self.code) if self.code else "last"
+        file = self.folder.path / f"evaluation-{name}.json"
+        found = flatten(read_json(file)) if file.exists() else {}
+        return any(f"{key}/".startswith(f"{self.shown_by}/") for key in found)
 
     def __str__(self) -> str:
-        return f"{super().__str__()}, attacks on its {self.code} code"
+        return f"{super().__str__()}, {self.what}"
+
+
+def _measured(run: Run, asked: Sequence[str], shown_by: str, code: str = "") -> Measured:
+    return Measured(run.script, run.flags, run.desc, run.seed, run.extra, run.quick, code, tuple(asked), shown_by)
+
+
+def kind_of(run: Run) -> str:
+    """quant, disentangling, sweep, held-out or ablations."""
+    return run.desc.removeprefix("quick/").split("/")[0]
 
 
 def attacked(runs: Sequence[Run]) -> list[Run]:
-    """The measurements of robustness of those runs that are of the comparison; plain ones first, as others use them."""
-    compared = [run for run in runs if run.name in METHODS and run.desc.startswith(("quant/", "quick/quant/"))]
+    """The measurements of robustness of the comparison's runs and of ablations; plain ones first, as others use them.
+    """
     return [
-        Attacked(run.script, run.flags, run.desc, run.seed, run.extra, run.quick, code)
-        for run in sorted(compared, key=lambda run: run.name != "plain")
-        for code in dict.fromkeys((METHODS[run.name].code, "mean"))
+        _measured(run, ["--metrics=robustness"], "robustness", code)
+        for run in sorted(runs, key=lambda run: run.name != "plain") if kind_of(run) in ("quant", "ablations")
+        for code in dict.fromkeys((METHODS.get(run.name, METHODS[PROPOSED]).code, "mean"))
     ]
+
+
+def objections(runs: Sequence[Run]) -> list[Run]:
+    """What else is asked of finished runs: both codes, other scores and outside sets, what strong probes read off."""
+    found = []
+    for run in runs:
+        kind, data = kind_of(run), run.desc.removeprefix("quick/").split("/")[1]
+        if kind in ("quant", "held-out"):
+            others = [name for name, each in DATA_SETS.items() if each.outside and name != data]
+            outside = ["gauss", "uniform", *(others if DATA_SETS[data].outside else ())]
+            asked = ["--metrics=detection,information,calibration", "--split=test",
+                     f"--eval_odin_out_data={','.join(outside)}"]
+            shown_by = f"ood/{outside[-1]}/fpr_at_95_tpr_by"
+            noisy = METHODS[run.name].code == "sample" or run.name == PROPOSED
+            found += [_measured(run, asked, shown_by, code) for code in (("sample", "mean") if noisy else ("mean",))]
+        if kind == "ablations" or (kind == "quant" and run.name == PROPOSED):
+            found.append(_measured(run, ["--metrics=probes", "--split=test"], "test/style_to_label_mlp_accuracy"))
+        if kind == "disentangling":
+            found.append(_measured(run, ["--metrics=swaps,probes"], "train/style_to_label_mlp_accuracy"))
+    return found
+
+
+STAGES = {"robustness": attacked, "objections": objections}  # as --with calls them
 
 
 def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, precision: str = "fp32") -> list[Run]:
@@ -121,40 +179,81 @@ def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, prec
             if name in only if only else dataset == PAPER_DATA:
                 desc = f"disentangling/{data}/{PROPOSED}"
                 runs.append(Run(f"train_disenib_{data}.py", (), desc, seed, quick=DATA_SETS[data].quick))
+        for name, method in METHODS.items() if "held-out" in only else ():
+            if name == "plain" or not method.reference:
+                classes = f"--held_out_classes={','.join(map(str, HELD_OUT))}"
+                flags = (*method.flags.format(dataset=dataset).split(), classes)
+                runs.append(Run(f"{method.script}.py", flags, f"held-out/{dataset}/{name}", seed, quick=method.quick))
+        for name, ablation in ABLATIONS.items() if "ablations" in only else ():
+            flags = (f"--dataset={dataset}", f"--steps={ABLATION_STEPS}", *ablation.flags.split())
+            quick = METHODS[PROPOSED].quick
+            runs.append(Run("train_disenib.py", flags, f"ablations/{dataset}/{name}", seed, quick=quick))
     chosen = (f"--precision={precision}",) if precision != "fp32" else ()
     return [run if run.script == "train_lagrangian.py" else replace(run, extra=chosen) for run in runs]
 
 
-def sweep_grid(values: Sequence[float], seeds: Sequence[int], dataset: str, model: str, hfunc: str) -> list[Run]:
-    """A Lagrangian model at every λ."""
+def sweep_grid(
+    swept: str, values: Sequence[float], seeds: Sequence[int], dataset: str, model: str, hfunc: str
+) -> list[Run]:
+    """A Lagrangian model at every value of one of its options; what is not swept is as published."""
     h = () if hfunc == "none" else (f"--hfunc={hfunc}",)
+    flags = (f"--model={model}", *h, f"--dataset={dataset}")
+    published = next((
+        tuple(method.flags.format(dataset=dataset).split()) for method in METHODS.values()
+        if method.flags.format(dataset=dataset).startswith(" ".join(flags))
+    ), flags)
     return [
         Run(
-            "train_lagrangian.py", (f"--model={model}", *h, f"--dataset={dataset}", f"--lambda_kl={value:.3g}"),
-            f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed, quick=Method.quick,
+            "train_lagrangian.py", (*(flags if swept == LAMBDA else published), f"--{swept}={value:{_digits(value)}}"),
+            f"sweep/{dataset}/{model}-{hfunc}/{swept}={value:{_digits(value)}}", seed, quick=Method.quick,
         )
         for value in values for seed in seeds
     ]
 
 
-def sweep_values(text: str) -> list[float]:
-    """The λ of "lambda_kl:1e-5..1e-1:9", evenly spaced in their logarithm. Raises UserError."""
+def _digits(value: float) -> str:
+    return "d" if isinstance(value, int) else ".3g"  # folders are named by them, so few
+
+
+def sweep_values(text: str) -> tuple[str, list[float]]:
+    """Option and values of "lambda_kl:1e-5..1e-1:9", evenly spaced in their logarithm, or of "lambda_kl:0.001,0.01".
+
+    Any option of train_lagrangian.py with a number for a value can be swept. Raises UserError.
+    """
+    name, _, rest = text.partition(":")
+    known = importlib.import_module("train_lagrangian").Options.__dataclass_fields__
+    numbers = {option: field.type for option, field in known.items()
+               if field.type in (int, float) and option not in ("rand_seed", "eval_batch_size")}
     try:
-        name, ends, count = text.split(":")
-        low, high = map(float, ends.split(".."))
-        if name != "lambda_kl" or not 0 < low < high < float("inf") or not 2 <= int(count) <= 1000:
+        if ".." in rest:
+            ends, count = rest.split(":")
+            low, high = map(float, ends.split(".."))
+            if not 0 < low < high < float("inf") or not 2 <= int(count) <= 1000:
+                raise ValueError
+            values = np.geomspace(low, high, int(count)).tolist()
+        else:
+            values = [float(value) for value in rest.split(",")]
+        if not np.isfinite(values).all() or (numbers.get(name) is int and ".." not in rest
+                                             and any(value % 1 for value in values)):
             raise ValueError
     except ValueError:
-        raise UserError(f"--sweep={text[:80]}: expected is something like lambda_kl:1e-5..1e-1:9") from None
-    # Rounded as folders are named by them, where two may then be the same.
-    return list(dict.fromkeys(float(f"{value:.3g}") for value in np.geomspace(low, high, int(count))))
+        raise UserError(f"--sweep={shown(text)}: expected is something like lambda_kl:1e-5..1e-1:9 or "
+                        "lambda_kl:0.001,0.01") from None
+    if name not in numbers:
+        seeds = "seeds are for --seeds" if name == "rand_seed" else f"it can be {', '.join(numbers)}"
+        raise UserError(f"--sweep={shown(text)}: {shown(name)} cannot be swept; {seeds}")
+    if numbers[name] is int:
+        return name, list(dict.fromkeys(round(value) for value in values))
+    return name, list(dict.fromkeys(float(f"{value:.3g}") for value in values))  # of two that are the same, one
 
 
 def quick(run: Run) -> Run:
     """The same run made small, below quick/: on digits in the place of MNIST, on images that are drawn here."""
-    flags = [flag for flag in run.flags if not flag.startswith("--dataset=")]
-    dataset = [f"--dataset={QUICK_DATA}"] if len(flags) < len(run.flags) else []
+    smaller = (run.quick or "").split()
+    small = {flag.split("=")[0] for flag in smaller}
+    flags = [flag for flag in run.flags if flag.split("=")[0] not in (*small, "--dataset")]
+    dataset = [f"--dataset={QUICK_DATA}"] if any(flag.startswith("--dataset=") for flag in run.flags) else []
     desc = run.desc
-    for kind in ("quant", "sweep"):
+    for kind in ("quant", "sweep", "held-out", "ablations"):
         desc = desc.replace(f"{kind}/{PAPER_DATA}/", f"{kind}/{QUICK_DATA}/")
-    return replace(run, flags=(*flags, *dataset, *(run.quick or "").split()), desc=f"quick/{desc}")
+    return replace(run, flags=(*flags, *dataset, *smaller), desc=f"quick/{desc}")

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from custom_pkg.terminal import flatten
-from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
+from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
+from modellib.evaluations.out_of_distribution import SCORES
 from reporting.claims import claims
 from reporting.collect import FinishedRun, of, sweeps
+from reporting.grid import LAMBDA
 
 SPLITS = ("train", "test")
 EPSILONS = ("0.1", "0.2", "0.3")
@@ -28,9 +30,21 @@ ROWS = {  # as the paper lists them: name -> key of evaluation.json
 SETS = {"train": "training set", "test": "images that training never saw"}
 OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
     name: data.title for name, data in DATA_SETS.items() if data.outside and name != PAPER_DATA
-}
+} | {"held_out": "held-out digits"}
 CODES = ("sample", "mean")
-BY_CODE = {"I(X;T)": "mi_xt", "I(Y;T)": "mi_yt", "accuracy, %": "accuracy"}  # of the test set
+BY_CODE = {  # of the test set
+    "I(X;T)": "mi_xt", "I(Y;T)": "mi_yt", "accuracy, %": "accuracy",
+    METRICS["calibration_error"]: "calibration_error",
+}
+ABLATION_ROWS = {
+    "I(X;T), test": "test/mi_xt_mean_code", "I(Y;T), test": "test/mi_yt_mean_code",
+    "accuracy test, %": "test/accuracy_mean_code", "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
+    "worst case, ε = 0.1, %": "robustness/worst_case/0.1", "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
+    **{METRICS[key]: f"test/{key}" for key in (
+        "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy"
+    )},  # how independent S and T are
+}
+PROBES = [METRICS[f"style_to_label_{probe}accuracy"] for probe in ("", "knn_", "mlp_")]
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
@@ -43,12 +57,16 @@ ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of
 }
 OVERVIEW = [METRICS[key] for key in (
     "accuracy_mean_code", "swap_mse", "reconstruction_mse", "class_mean_mse", "swap_psnr", "swap_recognised",
-    "classifier_accuracy", "swap_slant_correlation", "swap_thickness_correlation", "style_to_label_accuracy",
-    "style_to_label_knn_accuracy", "style_to_label_chance",
+    "classifier_accuracy", "swap_shows_label", "swap_slant_correlation", "swap_thickness_correlation",
+    "dci_codes_disentanglement", "dci_codes_completeness", "dci_disentanglement", "dci_completeness",
+    "dci_informativeness", "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy",
+    "style_to_label_chance",
 )]  # of the disentangling runs, in docs/results.md
 SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
            "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
 WORST_CASE = "worst case"
+LATE = 6000  # steps, by which the estimator's outputs have met at 0
+ENOUGH = 5  # seeds, for an interval that says something
 ABSENT = "not run"
 
 
@@ -64,9 +82,30 @@ def key_for(model: str, key: str) -> str:
     return f"{key}_mean_code" if of_mean else key
 
 
-def is_off(mean: float, std: float | None, published: float) -> bool:
-    """By more than 3 of our standard deviations or 10 % of the published figure, whichever is larger."""
-    return abs(mean - published) > max(0.1 * abs(published), 3 * (std or 0))
+def is_off(values: Sequence[float], published: float) -> bool:
+    """Whether a published figure, rounded to 0.01, cannot be one more run like ours.
+
+    From ENOUGH seeds on: it lies outside their `prediction_interval`. Below, where that would be wider than anything:
+    it is off by more than 3 of our standard deviations and 10 % of the published figure.
+    """
+    if len(values) >= ENOUGH:
+        low, high = prediction_interval(values)
+        return not low - 0.005 <= published <= high + 0.005
+    std = statistics.stdev(values) if len(values) > 1 else 0
+    return abs(statistics.mean(values) - published) > max(0.1 * abs(published), 3 * std)
+
+
+def prediction_interval(values: Sequence[float], share: float = 0.95) -> tuple[float, float]:
+    """Where one more draw from the normal distribution of these n falls with probability `share`.
+
+    mean ± t · s · sqrt(1 + 1/n), t the (1 + share)/2 quantile of Student's distribution with n − 1 degrees of freedom
+    (Hahn and Meeker 1991, "Statistical Intervals", section 4.7): the paper's single run is such a draw.
+    """
+    from scipy.stats import t  # a second, for this alone
+
+    n, mean = len(values), statistics.mean(values)
+    half = float(t.ppf((1 + share) / 2, n - 1)) * statistics.stdev(values) * (1 + 1 / n) ** 0.5
+    return mean - half, mean + half
 
 
 def over_seeds(values: dict[str, float], published: float | None = None, *, scale: float = 1) -> dict:
@@ -80,7 +119,10 @@ def over_seeds(values: dict[str, float], published: float | None = None, *, scal
     figure = {"seeds": values, "mean": mean, "std": std}
     if published is not None:
         published *= scale
-        figure |= {"published": published, "difference": mean - published, "off": is_off(mean, std, published)}
+        figure |= {"published": published, "difference": mean - published}
+        if len(values) >= ENOUGH:
+            figure["interval"] = list(prediction_interval([*values.values()]))
+        figure["off"] = is_off([*values.values()], published)
     return figure
 
 
@@ -93,17 +135,20 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
     found = {
         "label": label,
         "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
-        "detection": _detection(of(runs, "quant", PAPER_DATA)),
+        "detection": _detection(runs),
+        "scores": _scores(of(runs, "quant", PAPER_DATA)),
         "codes": _codes(of(runs, "quant", PAPER_DATA)),
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
+        "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
+        "ablations": _ablations(of(runs, "ablations", PAPER_DATA)),
         "sweeps": {
-            f"{data}/{name}": [
-                {"seed": run.seed, "lambda_kl": run.lambda_kl} | {split: point(run, split) for split in SPLITS}
+            f"{data}/{name}{'' if swept == LAMBDA else f'/{swept}'}": [
+                {"seed": run.seed, swept: run.value} | {split: point(run, split) for split in SPLITS}
                 for run in points
             ]
-            for (data, name), points in sweeps(runs).items()
+            for (data, name, swept), points in sweeps(runs).items()
         },
         "runs": [_record(run) for run in runs],
     }
@@ -141,19 +186,58 @@ def at_ceiling(mi_xt: float, ceiling: float) -> bool:
 
 
 def _detection(runs: Sequence[FinishedRun]) -> dict:
-    """Detection of other sets and with the other code, where evaluate.py has measured it."""
+    """method -> outside set -> code -> FPR at 95 % TPR, by ODIN, on the paper's data."""
     found: dict[str, dict] = {}
-    for model, method in METHODS.items():
-        for code in CODES:
-            file = method.evaluated(code)
-            for outside in OUTSIDE:
-                key = f"ood/{outside}/fpr_at_95_tpr"
-                values = {
-                    str(run.seed): run.others[file][key]
-                    for run in runs if run.name == model and key in run.others.get(file, {})
-                }
+    for model in METHODS:
+        for outside in OUTSIDE:
+            kind = "held-out" if outside == "held_out" else "quant"
+            for code in CODES:
+                values = _measured(of(runs, kind, PAPER_DATA, model), f"ood/{outside}/fpr_at_95_tpr", code)
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[code] = over_seeds(values, scale=100)
+    return found
+
+
+def _measured(runs: Sequence[FinishedRun], key: str, code: str) -> dict[str, float]:
+    """seed -> what evaluate.py has found with that code, or training at its end, where the code was its own."""
+    found = {}
+    for run in runs:
+        method = METHODS.get(run.name, METHODS[PROPOSED])
+        evaluation = (run.evaluation if code == method.code else {}) | run.others.get(method.evaluated(code), {})
+        if key in evaluation:
+            found[str(run.seed)] = evaluation[key]
+    return found
+
+
+def _scores(runs: Sequence[FinishedRun]) -> dict:
+    """method -> outside set -> score beside ODIN's -> FPR at 95 % TPR, with the published code."""
+    found: dict[str, dict] = {}
+    for model, method in METHODS.items():
+        of_model = [run for run in runs if run.name == model]
+        for outside in OUTSIDE:
+            for score in SCORES:
+                values = _measured(of_model, f"ood/{outside}/fpr_at_95_tpr_by/{score}", method.code)
+                if values:
+                    found.setdefault(model, {}).setdefault(outside, {})[score] = over_seeds(values, scale=100)
+    return found
+
+
+def _estimator(runs: Sequence[FinishedRun]) -> dict[str, float]:
+    """seed -> how far the density estimator's outputs lie from 0 at most, from step LATE on."""
+    keys = ("train/output_real", "train/output_fake")
+    late = {run.seed: [abs(line[key]) for line in run.metrics for key in keys if key in line and line["step"] >= LATE]
+            for run in runs}
+    return {str(seed): max(outputs) for seed, outputs in late.items() if outputs}
+
+
+def _ablations(runs: Sequence[FinishedRun]) -> dict[str, dict]:
+    """name -> row of ABLATION_ROWS -> figure."""
+    found: dict[str, dict] = {}
+    for name in ABLATIONS:
+        for row, key in ABLATION_ROWS.items():
+            values = _measured([run for run in runs if run.name == name], key, METHODS[PROPOSED].code)
+            if values:
+                found.setdefault(name, {})[row] = over_seeds(values, scale=100 if row.endswith("%") else 1)
     return found
 
 
@@ -218,15 +302,18 @@ def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
 def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
-    # evaluate.py may have measured more, later.
-    measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs}
-    for key, values in _by_key(measured).items():
-        split, _, metric = key.partition("/")
-        metric, _, factor = metric.partition("/")
-        if metric in METRICS:
-            row = METRICS[metric].format(factor)
-            scale, digits = UNITS[row.rsplit(", ", 1)[1]]
-            found.setdefault(split, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
+    for name in dict.fromkeys(run.name for run in runs):
+        # evaluate.py may have measured more, later.
+        measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs
+                    if run.name == name}
+        for key, values in _by_key(measured).items():
+            split, _, metric = key.partition("/")
+            metric, _, factor = metric.partition("/")
+            if metric in METRICS:
+                row = METRICS[metric].format(factor)
+                scale, digits = UNITS[row.rsplit(", ", 1)[1]]
+                column = split if name == PROPOSED else f"{split}, {name}"
+                found.setdefault(column, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
     return found
 
 
@@ -271,6 +358,19 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(r)} |" for r in rows)])
 
 
+def off_by(figures: Sequence[dict]) -> str:
+    """What the dagger says, of those figures that have a published one beside them."""
+    n_seeds = [len(figure["seeds"]) for figure in figures if "published" in figure]
+    rules = (
+        (any(n >= ENOUGH for n in n_seeds),
+         f"lies outside the 95 % prediction interval for one more run (from {ENOUGH} seeds on)"),
+        (any(n < ENOUGH for n in n_seeds),
+         "is off by more than 3 of our standard deviations and by more than 10 % of the published figure (of fewer "
+         f"than {ENOUGH} seeds)"),
+    )
+    return ", or ".join(words for applies, words in rules if applies)
+
+
 def reading(tables: dict, data: str) -> str:
     """How the table of the comparison is to be read; says nothing of what is not in it."""
     by_model = tables["quantitative"][data].values()
@@ -281,8 +381,7 @@ def reading(tables: dict, data: str) -> str:
         else "Figures of a single seed", " and, in brackets, the paper's figure" if published else "",
         ". As published, the metrics" if published else ". The metrics", " are those of the last epoch, on sampled "
         "codes for VIB and NIB and on the mean code for DisenIB. Information is in nats.",
-        " † marks what is off by more than 3 of our standard deviations or 10 % of the published figure, whichever is "
-        "larger." if any(figure.get("off") for figure in figures) else "",
+        f" † marks what {off_by(figures)}." if any(figure.get("off") for figure in figures) else "",
         " ‡ has reached log N, the most that N images can show: the true I(X;T) may be larger."
         if any(figure.get("at_ceiling") for figure in figures) else "",
         " What has not been run says so." if not all(by_model) else "",
@@ -328,10 +427,43 @@ def one_model(tables: dict, data: str, model: str) -> Table | None:
 def detection(tables: dict) -> Table:
     """False positive rates at 95 % TPR, of sampled codes and of mean codes, against three outside sets."""
     rows = []
+    measured = [outside for outside in OUTSIDE if any(outside in found for found in tables["detection"].values())]
     for model, found in tables["detection"].items():
-        figures = [found.get(outside, {}).get(code) for outside in OUTSIDE for code in CODES]
+        figures = [found.get(outside, {}).get(code) for outside in measured for code in CODES]
         rows.append([METHODS[model].title, *(cell(figure, digits=1) for figure in figures)])
-    return Table(["FPR at 95 % TPR, %", *(f"{name}, {code}" for name in OUTSIDE.values() for code in CODES)], rows)
+    columns = [f"{OUTSIDE[outside]}, {code}" for outside in measured for code in CODES]
+    return Table(["FPR at 95 % TPR, %", *columns], rows)
+
+
+def scores(tables: dict) -> Table | None:
+    """False positive rates at 95 % TPR by other scores than ODIN's, with the published code; None if not measured."""
+    rows = [
+        [f"{METHODS[model].title}, {OUTSIDE[outside]}", cell(tables["detection"][model][outside][METHODS[model].code],
+                                                            digits=1),
+         *(cell(by_score.get(score), digits=1, absent="–") for score in SCORES)]
+        for model, found in tables["scores"].items() for outside, by_score in found.items()
+    ]
+    return Table(["FPR at 95 % TPR, %", "ODIN", *(score.replace("_", " ") for score in SCORES)], rows) if rows else None
+
+
+def codes(tables: dict) -> Table:
+    """The same question of sampled and of mean codes of the test images, of every method."""
+    rows = [
+        [METHODS[model].title, *(
+            cell(found.get(code, {}).get(row))
+            for row in BY_CODE for code in CODES
+        )]
+        for model, found in tables["codes"].items()
+    ]
+    return Table(["test set", *(f"{row}; {code}" for row in BY_CODE for code in CODES)], rows)
+
+
+def ablations(tables: dict) -> Table:
+    """DisenIB with one thing changed, a row each."""
+    return Table(["DisenIB", *ABLATION_ROWS], [
+        [ablation.title, *(cell(tables["ablations"].get(name, {}).get(row)) for row in ABLATION_ROWS)]
+        for name, ablation in ABLATIONS.items()
+    ])
 
 
 def robustness(tables: dict) -> Table:
@@ -366,15 +498,21 @@ def disentangling(tables: dict, data: str) -> Table | None:
     if not by_split:
         return None
     rows = dict.fromkeys(row for figures in by_split.values() for row in figures)
-    return _side_by_side(DATA_SETS[data].title, {SETS[split]: figures for split, figures in by_split.items()}, rows)
+    return _side_by_side(DATA_SETS[data].title, {_set(split): figures for split, figures in by_split.items()}, rows)
 
 
 def disentangling_overview(tables: dict) -> Table:
     """What matters most of the disentangling runs, a column per data set and split; without those that were not run."""
     return _side_by_side("ours", {
-        f"{DATA_SETS[data].title}, {'training' if split == 'train' else 'unseen'}": figures
+        f"{DATA_SETS[data].title}, {_set(split, train='training', test='unseen')}": figures
         for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
     }, OVERVIEW)
+
+
+def _set(split: str, **names: str) -> str:
+    """The title of a column: which images, and of a run of one's own its description too."""
+    which, _, name = split.partition(", ")
+    return f"{name}, {(names or SETS)[which]}" if name else (names or SETS)[which]
 
 
 def _side_by_side(corner: str, columns: dict[str, dict], rows: Iterable[str]) -> Table:
@@ -427,7 +565,7 @@ def to_csv(tables: dict) -> str:
         for model, found in tables["detection"].items()
         for outside, codes in found.items() for code, figure in codes.items()
     ] + [
-        (data, PROPOSED, f"{row}; {SETS[split]}", figure)
+        (data, split.partition(", ")[2] or PROPOSED, f"{row}; {SETS[split.partition(', ')[0]]}", figure)
         for data, by_split in tables["disentangling"].items()
         for split, of_split in by_split.items() for row, figure in of_split.items()
     ]

@@ -35,7 +35,8 @@ def test_the_committed_verdicts_are_those_in_tables_json():
 
 
 def test_without_runs_every_claim_is_open_and_says_what_is_missing():
-    nothing = {"quantitative": {"mnist": {}}, "sweeps": {}, "robustness": {}, "detection": {}, "disentangling": {}}
+    nothing = {"quantitative": {"mnist": {}}, "sweeps": {}, "robustness": {}, "detection": {}, "disentangling": {},
+               "ablations": {}}
     assert [claim["verdict"] for claim in claims(nothing, [])] == ["Open."] * 5
     assert claims(nothing, [])[1]["because"] == "Not run: VIB, NIB, squared-VIB, squared-NIB and DisenIB."
 

@@ -17,6 +17,7 @@ from torchvision.datasets import MNIST, FashionMNIST
 from custom_pkg import files
 from dataloader import DatasetError, fashion_mnist, known_files, mnist, raw_files
 from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from dataloader.known_files import KnownFiles
 from dataloader.ways import gz_files_from, gz_files_in
 
 
@@ -200,6 +201,10 @@ forking = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 FORK = multiprocessing.get_context("fork")
 
 
+def prepare(dataset, folder, report):
+    return KnownFiles(dataset.name, dataset.sha256, dataset.ways).prepare(folder, report)
+
+
 def prepare_slowly(folder, start, answers):
     """What one process of several does: every file takes it a moment, and it notes that it was asked."""
 
@@ -210,7 +215,7 @@ def prepare_slowly(folder, start, answers):
             yield name, RAW[name]
 
     start.wait()
-    answers.put(tiny(slow=slow).prepare(folder, answers.put))
+    answers.put(prepare(tiny(slow=slow), folder, answers.put))
 
 
 @forking
@@ -345,7 +350,7 @@ def test_a_killed_process_leaves_nothing_that_blocks_or_spoils_the_next(tmp_path
     process.kill()
     process.join()
     assert list(folder.glob(f"{raw_files.UNFINISHED}*"))  # it died at work
-    tiny(good=good).prepare(folder, print)
+    prepare(tiny(good=good), folder, print)
     assert_intact(folder)
 
 

@@ -68,6 +68,21 @@ def test_detection_holds_the_outside_against_the_test_set():
     assert abs(other["auroc"] - 0.5) > 1e-3
 
 
+def test_classes_that_are_held_out_are_in_neither_set_and_lie_outside(tmp_path):
+    whole = dataloader.load("digits", tmp_path)
+    options = replace(VIB, dataset="digits", held_out_classes=(9, 3), eval_odin_out_data=("gauss",))
+    data, sets, outside = quantitative.load(options, torch.device("cpu"))
+    assert data.n_classes == 8 and data.record()["n_classes"] == 8 and "without the classes 9, 3" in data.source
+    left = torch.isin(whole.test.labels, torch.tensor([3, 9]), invert=True)
+    images, labels = sets["test"]
+    assert torch.equal(images, whole.test.flat()[left])
+    assert torch.equal(labels, whole.test.labels[left] - (whole.test.labels[left] > 3).long())
+    assert torch.equal(outside["held_out"], whole.test.flat()[~left]) and outside["gauss"] is None
+    for classes in ((10,), tuple(range(9))):
+        with pytest.raises(UserError, match="two must be left"):
+            whole.without(classes)
+
+
 def test_the_label_is_found_in_a_style_code_that_holds_it_and_not_in_noise():
     random = torch.Generator().manual_seed(0)
     labels = {"train": torch.arange(300) % 3, "test": torch.arange(90) % 3}

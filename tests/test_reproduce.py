@@ -22,7 +22,9 @@ from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.options import from_dict
 from experiments.catalogue import METHODS
 from experiments.registry import EXPERIMENTS
-from reporting import grid, runner
+from reporting import grid, runner, task
+from reporting.collect import Place
+from reporting.plan import plan
 
 PUBLISHED = """
 python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
@@ -79,10 +81,60 @@ def test_attacks_are_measured_once_on_every_run_of_the_comparison_and_code(tmp_p
     for words in ([*vib.command()[2:]], [*disenib.command()[2:]]):
         assert opt.parse(evaluate.Options, words).metrics == ("robustness",)
     vib.folder.path.mkdir(parents=True)
-    (vib.folder.path / "evaluation-last.json").write_text('{"robustness": {}}')
+    (vib.folder.path / "evaluation-last.json").write_text('{"robustness": {"n_images": 9}}')
     (vib.folder.path / "evaluation-last-mean-code.json").write_text('{"ood": {}}')
     assert vib.finished() and not vib_mean.finished() and not disenib.finished()
     assert (runner.state(vib), runner.state(disenib)) == ("finished", "absent")
+
+
+def test_the_objections_are_asked_of_every_run_with_the_metrics_and_codes_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = grid.published_grid(("vib", "disenib", "plain", "disentangling-shapes", "held-out"), (0,), "mnist")
+    runs = [run for run in runs if not run.desc.startswith("held-out/") or run.name == "nib"]
+    ablation = grid.published_grid(("ablations",), (0,), "mnist")[-1]
+    found = grid.objections([*runs, ablation])
+    asked = "--metrics=detection,information,calibration --split=test --eval_odin_out_data=gauss,uniform"
+    assert commands(found) == [f"python evaluate.py --desc={words}" for words in (
+        *(f"quant/mnist/vib {asked},fashion_mnist --code={code}" for code in ("sample", "mean")),
+        *(f"quant/mnist/disenib {asked},fashion_mnist --code={code}" for code in ("sample", "mean")),
+        "quant/mnist/disenib --metrics=probes --split=test",
+        f"quant/mnist/plain {asked},fashion_mnist --code=mean",
+        "disentangling/shapes/disenib --metrics=swaps,probes",
+        *(f"held-out/mnist/nib {asked},fashion_mnist --code={code}" for code in ("sample", "mean")),
+        "ablations/mnist/n-times-est-10 --metrics=probes --split=test",
+    )]
+    for run in found:
+        opt.parse(evaluate.Options, run.command()[2:])
+    vib = found[0]
+    vib.folder.path.mkdir(parents=True)
+    for outside, finished in (("gauss", False), ("fashion_mnist", True)):
+        content = {"ood": {outside: {"fpr_at_95_tpr_by": {"energy": 0.5}}}}
+        (vib.folder.path / "evaluation-last.json").write_text(json.dumps(content))
+        assert vib.finished() == finished and not found[1].finished()
+
+
+def test_held_out_runs_and_ablations_are_made_when_they_are_named():
+    held_out = commands(grid.published_grid(("held-out",), (2,), "mnist"))
+    assert len(held_out) == 6 and held_out[0] == (
+        "python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --held_out_classes=8,9 "
+        "--desc=held-out/mnist/vib --rand_seed=2"
+    )
+    ablations = grid.published_grid(("ablations",), (0,), "mnist", "bf16")
+    settings = {run.name: run.options() for run in ablations}
+    default = settings.pop("default")
+    assert default["steps"] == 5000 and len(settings) == 9 and default["precision"] == "bf16"
+    changed = {name: {key: value for key, value in options.items() if value != default[key] and key != "desc"}
+               for name, options in settings.items()}
+    assert changed == {
+        "lambda-est-0": {"lambda_est": 0}, "lambda-est-0.1": {"lambda_est": 0.1}, "lambda-est-2": {"lambda_est": 2},
+        "no-clustering": {"cluster": False}, "no-spectral-norm": {"spectral_norm": False},
+        "class-std-0.3": {"class_std": 0.3}, "class-std-3": {"class_std": 3}, "n-times-est-1": {"n_times_est": 1},
+        "n-times-est-10": {"n_times_est": 10},
+    }
+    for run in (ablations[-1], *grid.published_grid(("held-out",), (0,), "mnist")):
+        small = grid.quick(run).command()
+        assert f"--desc=quick/{run.desc.replace('mnist', 'digits')}" in small and "--dataset=digits" in small
+        assert len({word.split("=")[0] for word in small}) == len(small)
 
 
 def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():
@@ -96,7 +148,7 @@ def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():
 
 
 def test_a_sweep_is_spaced_evenly_in_the_logarithm():
-    runs = grid.sweep_grid(grid.sweep_values("lambda_kl:1e-5..1e-1:9"), (0,), "mnist", "vib", "pow")
+    runs = grid.sweep_grid(*grid.sweep_values("lambda_kl:1e-5..1e-1:9"), (0,), "mnist", "vib", "pow")
     assert [run.flags[-1].split("=")[1] for run in runs][::2] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
     assert " ".join(runs[4].command()) == (
         "python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 "
@@ -104,12 +156,61 @@ def test_a_sweep_is_spaced_evenly_in_the_logarithm():
     )
 
 
+@pytest.mark.parametrize("text, n, flags, name", [
+    ("lambda_kl:0.003,0.01,0.003", 2, "--lambda_kl=0.01", "lambda_kl=0.01"),
+    ("learning_rate:1e-4..1e-2:5", 5, "--lambda_kl=0.01 --learning_rate=0.01", "learning_rate=0.01"),
+    ("emb_dim:4..64:3", 3, "--lambda_kl=0.01 --emb_dim=64", "emb_dim=64"),
+    ("nib_log_std:-1,0", 2, "--lambda_kl=0.01 --nib_log_std=0", "nib_log_std=0"),
+])
+def test_a_sweep_takes_lists_and_any_option_that_is_a_number_and_leaves_the_rest_as_published(text, n, flags, name):
+    runs = grid.sweep_grid(*grid.sweep_values(text), (0,), "mnist", "nib", "none")
+    assert len(runs) == n
+    command = f"--model=nib --dataset=mnist {flags} --desc=sweep/mnist/nib-none/{name}"
+    assert commands(runs)[-1] == f"python train_lagrangian.py {command}"
+    for run in runs:
+        place = Place.of(f"{run.desc}/seed0")
+        assert commands([place.run()]) == commands([run])  # the report finds it again
+
+
 @pytest.mark.parametrize("text", [
-    "lambda_kl", "lambda_kl:1..2", "lr:1e-5..1:9", "lambda_kl:0..1:9", "lambda_kl:1..nan:3", "lambda_kl:1e-5..1:x",
+    "lambda_kl", "lambda_kl:1..2", "lambda_kl:0..1:9", "lambda_kl:1..nan:3", "lambda_kl:1e-5..1:x", "lambda_kl:a,b",
+    "lambda_kl:nan", "emb_dim:1.5,2", "lambda_kl:",
 ])
 def test_a_sweep_that_makes_no_sense_is_refused(text):
     with pytest.raises(UserError, match="lambda_kl:1e-5..1e-1:9"):
         grid.sweep_values(text)
+
+
+@pytest.mark.parametrize("name", ["lr", "rand_seed", "desc", "nib_log_std_trainable", "enc_hidden_dims"])
+def test_what_cannot_be_swept_is_refused_by_name(name):
+    with pytest.raises(UserError, match=f"{name} cannot be swept"):
+        grid.sweep_values(f"{name}:1,2")
+
+
+def test_the_plan_says_what_is_there_what_would_start_and_how_long_by_which_runs(runs):
+    machine = {"device": "cpu", "processor": "P"}
+    records = [
+        {"machine": machine, "where": f"q/{name}/seed{seed}", "seconds": {"training": 50 + seed, "evaluation": 10}}
+        for name in ("first", "third") for seed in range(3)
+    ]
+    records.append({"machine": machine | {"device": "GPU"}, "where": "q/fourth/seed0", "seconds": {"training": 1}})
+    Path("known.json").write_text(json.dumps({"runs": records}))
+    runs[0].folder.path.mkdir(parents=True)
+    runs[0].folder.config.write_text('{"options": {"epochs": 3}}')
+    runs[0].folder.evaluation.write_text("{}")
+    shown = plan(runs, [], jobs=1, device="cpu", known=Path("known.json"))
+    rows = [line.split("  ") for line in shown.splitlines()[2:6]]
+    assert [[row[0], row[-1].strip()] for row in rows] == [
+        ["q/first", "–"], ["q/fails", "not known"], ["q/third", "1 min 01 s"], ["q/fourth", "not known (1 s on GPU)"]
+    ]
+    assert "3 of 4 to run, about 1 min 01 s; the time of 2 is not known" in shown and "3 committed runs" in shown
+    assert "  python train.py --desc=q/third\n" in shown and not Path("starts").exists()
+
+
+@pytest.mark.parametrize("flag", ["--list", "--dry_run"])
+def test_the_plan_starts_nothing_and_leaves_no_trace(tmp_path, flag):
+    outcome = execute(tmp_path, "reproduce.py", "--seeds=0,1,2", "--sweep=lambda_kl:0.01,0.1", flag)
+    assert outcome.status == 0 and "6 of 6 to run, about " in outcome.out and list(tmp_path.iterdir()) == []
 
 
 def test_the_quick_version_is_small_and_lies_apart():
@@ -156,7 +257,7 @@ FAKE_SCRIPT = """
 def runs(tmp_path, monkeypatch):
     """Four runs of a script that does nothing, in a working directory of their own; the second one fails."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(task, "SCRIPTS", tmp_path)
     (tmp_path / "train.py").write_text(textwrap.dedent(FAKE_SCRIPT))
     monkeypatch.setattr(grid.Run, "options", lambda run: {"epochs": 3})
     return [grid.Run("train.py", (), f"q/{name}") for name in ("first", "fails", "third", "fourth")]

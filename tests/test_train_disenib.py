@@ -8,6 +8,7 @@ import signal
 import pytest
 from conftest import SMALL_DISENIB, execute, points, results, run_of, state_of, terminated_at
 from conftest import train_disenib as train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_disenib
 from custom_pkg import options as opt
@@ -39,6 +40,11 @@ def test_the_command_of_the_paper_runs_to_its_end_and_leaves_what_is_promised(tm
     assert "label from the style code" in outcome.out and "step      6" in outcome.out
 
 
+def test_tensorboard_has_the_information_plane_of_every_evaluation(finished):
+    reader = EventAccumulator(str(run_of(finished, "d").tensorboard)).Reload()
+    assert [picture.step for picture in reader.Images("pictures/information-plane")] == [4, 8]
+
+
 def test_every_term_of_both_objectives_is_logged(finished):
     lines = [json.loads(line) for line in (run_of(finished, "d").path / "metrics.jsonl").read_text().splitlines()]
     training = [line for line in lines if "train/loss_dec" in line]
@@ -66,6 +72,31 @@ def test_from_the_threshold_on_the_estimator_term_moves_the_style_encoder_four_t
     assert train(tmp_path, "--lambda_dec=0", "--lambda_rec=0", "--lambda_wall=0").status == 0  # no other term
     # Three updates a step, so that the turns go on across steps.
     assert moved == [""] * 3 * 3 + ["S", "S", "S", "S", "T"] * 3
+
+
+def test_parts_can_be_left_out_and_classes_held_out_and_strong_probes_read_what_is_left(tmp_path, monkeypatch):
+    drawn_around = []
+    original = disenib.estimator_objective
+
+    def watched(*arguments, cluster, **keywords):
+        drawn_around.append(cluster)
+        return original(*arguments, cluster=cluster, **keywords)
+
+    monkeypatch.setattr(disenib, "estimator_objective", watched)
+    outcome = train(tmp_path, "--cluster=False", "--spectral_norm=False", "--held_out_classes=[0,9]")
+    assert outcome.status == 0 and set(drawn_around) == {disenib.unclustered}
+    assert "--spectral_norm=False in place of True" not in outcome.out  # of digits the paper has nothing anyway
+    run = run_of(tmp_path, "d")
+    state = state_of(run.last)["density_estimator"]
+    assert state.keys() == disenib.DensityEstimator(16, 16).state_dict().keys()
+    evaluation = results(run.path / "evaluation.json")
+    assert evaluation["ood"].keys() == {"gauss", "held_out"} and evaluation["test"]["style_to_label_chance"] < 0.2
+    assert execute(tmp_path, "evaluate.py", "--desc=d", "--metrics=probes,detection").status == 0
+    later = results(run.path / "evaluation-last.json")
+    assert later["ood"] == evaluation["ood"]
+    for code in ("style", "class"):
+        assert all(0 <= later["test"][f"{code}_to_label_{probe}accuracy"] <= 1 for probe in ("", "knn_", "mlp_"))
+    assert later["test"]["style_to_label_accuracy"] == evaluation["test"]["style_to_label_accuracy"]
 
 
 @pytest.mark.parametrize("update", [1, 5, 8, 12, 13, 24])  # first step to last, one at the evaluation

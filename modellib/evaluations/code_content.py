@@ -25,8 +25,8 @@ def readable(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    code, target, test_code, test_target = (part.cpu().numpy() for part in (code, target, test_code, test_target))
-    enough = np.unique(target, return_counts=True)[1].min() >= 20  # of every class, to hold a tenth out
+    fitted_on, tested_on = ((x.cpu().numpy(), y.cpu().numpy()) for x, y in ((code, target), (test_code, test_target)))
+    enough = np.unique(fitted_on[1], return_counts=True)[1].min() >= 20  # of every class, to hold a tenth out
     classifiers = {
         "accuracy": LogisticRegression(max_iter=200),
         "knn_accuracy": KNeighborsClassifier(5, algorithm="brute"),
@@ -36,6 +36,6 @@ def readable(
     for which in probes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # so many rounds are enough to see what is there
-            fitted = make_pipeline(StandardScaler(), classifiers[which]).fit(code, target)
-        results[f"{name}_{which}"] = float(fitted.score(test_code, test_target))
-    return results | {f"{name}_chance": float(np.bincount(test_target).max() / len(test_target))}
+            fitted = make_pipeline(StandardScaler(), classifiers[which]).fit(*fitted_on)
+        results[f"{name}_{which}"] = float(fitted.score(*tested_on))
+    return results | {f"{name}_chance": float(np.bincount(tested_on[1]).max() / len(test_target))}

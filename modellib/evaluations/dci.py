@@ -25,15 +25,16 @@ def dci(
     from sklearn.ensemble import ExtraTreesClassifier  # a second, for this alone
 
     code, test_code = (np.concatenate([part.cpu().numpy() for part in of.values()], 1) for of in (codes, test_codes))
-    factors, test_factors = factors.cpu().numpy(), test_factors.cpu().numpy()
+    wanted, test_wanted = factors.cpu().numpy(), test_factors.cpu().numpy()
     importances, accuracies = [], []
-    for column in range(factors.shape[1]):
-        if len(np.unique(factors[:, column])) > 1:
+    for column in range(wanted.shape[1]):
+        if len(np.unique(wanted[:, column])) > 1:
             # Every split looks at all dimensions: where one alone tells the factor, no other gets a share by chance.
-            forest = ExtraTreesClassifier(N_TREES, max_features=None, random_state=0)
-            forest.fit(code, factors[:, column])
+            # The checker takes the default, a text, for the type.
+            forest = ExtraTreesClassifier(N_TREES, random_state=0, max_features=None)  # pyright: ignore[reportArgumentType]
+            forest.fit(code, wanted[:, column])
             importances.append(forest.feature_importances_)
-            accuracies.append(forest.score(test_code, test_factors[:, column]))
+            accuracies.append(forest.score(test_code, test_wanted[:, column]))
     importance = np.stack(importances, 1)  # R: (D, F), columns of sum 1
     ends = np.cumsum([part.shape[1] for part in codes.values()])
     of_codes = np.stack([part.sum(0) for part in np.split(importance, ends[:-1])])  # (codes, F)

@@ -108,9 +108,10 @@ def plain_scores(
     mean, std = encode(encoder, images, batch_size=batch_size)
     code = draw(mean, std)
     with evaluation_mode(decoder):
-        seen = Seen(*(part.double() for part in (decoder(code), code, mean, std)), *statistics)
+        logits, code, mean, std = (part.double() for part in (decoder(code), code, mean, std))
+    seen = Seen(logits, code, mean, std, *statistics)
     names = SCORES if std.all() else SCORES.keys() - {"kl_to_standard_normal"}
-    return {name: score(seen) for name, score in SCORES.items() if name in names}, float(std.double().mean())
+    return {name: score(seen) for name, score in SCORES.items() if name in names}, float(std.mean())
 
 
 def detection_metrics(inside: Tensor, outside: Tensor) -> dict[str, float]:

@@ -116,7 +116,7 @@ def _calibration(on: Evaluation, split: str) -> dict[str, dict]:
 
 def _probes(on: Evaluation, split: str) -> dict[str, dict]:
     """What stronger probes than that of the information read off both codes of DisenIB."""
-    if split != "test":
+    if split != "test" or on.style_encoder is None:
         return {}
     result = {}
     for name, encoder in (("style", on.style_encoder), ("class", on.encoder)):

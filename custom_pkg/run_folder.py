@@ -61,6 +61,11 @@ class RunFolder:
             raise UserError(f"{self.config} holds no options: mend it, or start anew with --overwrite")
         return options
 
+    def script(self) -> str | None:
+        """The name of the script that the run was started with, as its config.json has it."""
+        begun = str(read_json(self.config).get("command", "")) if self.config.exists() else ""
+        return next((Path(word).name for word in begun.split() if word.endswith(".py")), None)
+
     def products(self) -> str:
         """How the run that lies here makes its float32 products, as `compute.products` has it."""
         try:
@@ -107,10 +112,9 @@ class RunFolder:
 
     def _check_script(self) -> None:
         """Refuse to go on with a run of another script than the one that is running."""
-        begun = str(read_json(self.config).get("command", "")) if self.config.exists() else ""
-        scripts = [Path(word).name for word in begun.split() if word.endswith(".py")]
-        if scripts and scripts[0] != (here := Path(sys.argv[0]).name) and here.startswith("train_"):
-            raise UserError(f"{self.path} is a run of {shown(scripts[0])}: resume it with that script")
+        script, here = self.script(), Path(sys.argv[0]).name
+        if script and script != here and here.startswith("train_"):
+            raise UserError(f"{self.path} is a run of {shown(script)}: resume it with that script")
 
     @contextmanager
     def open(self, options: RunOptions) -> Iterator[None]:

@@ -75,7 +75,7 @@ class ImageDataset:
         kept = [label for label in range(self.n_classes) if label not in classes]
         if len(kept) != self.n_classes - len(classes) or len(kept) < 2:
             raise DatasetError(
-                f"{self.name} without the classes {', '.join(map(str, classes))}: it has {self.n_classes}, 0 to "
+                f"--held_out_classes={','.join(map(str, classes))}: {self.name} has the classes 0 to "
                 f"{self.n_classes - 1}, and two must be left"
             )
         number = torch.full((self.n_classes,), -1)

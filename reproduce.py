@@ -5,11 +5,15 @@
     python reproduce.py --only=vib,nib --jobs=2    some of it, side by side, the processor's threads divided among them
     python reproduce.py --only=plain,pgd-trained   references that are not in the paper, beside it in the tables
     python reproduce.py --quick                    a small version in minutes, without downloads, labelled as such
+    python reproduce.py --seeds=0,1,2 --list       what that would run, what is finished, how long the rest may take
     python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
+    python reproduce.py --report --with=mine/vib   the same with your finished run mine/vib, in STORAGE/report-own/
     python reproduce.py --with=robustness          the worst case over many attacks as well, minutes a run
+    python reproduce.py --report --with=swaps-page results/swaps.html too, a page to play with, from checkpoints
     python reproduce.py --with=objections          both codes, other outside sets and scores, strong probes as well
     python reproduce.py --only=held-out,ablations  two digits that training never sees; DisenIB with one thing changed
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
+    python reproduce.py --sweep=emb_dim:4,8,16     any option of train_lagrangian.py that is a number, and lists
 
 Each run is started as the ordinary script; its command is printed and can be pasted. Finished runs are skipped,
 interrupted ones resumed, and a failed one does not hold up the others: the same command goes on from wherever it was
@@ -20,7 +24,9 @@ Exit status 1: something failed, or is not finished because another process is a
 """
 
 import shlex
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,13 +34,16 @@ from pathlib import Path
 from custom_pkg import options as opt
 from custom_pkg.compute import pick_device, visible_gpus
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
-from custom_pkg.options import device_complaint, option, place_complaint, seed_complaint, size
+from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
 from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
 from modellib.ib_lagrangian import with_a_rate
 from reporting import grid
 from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
+from reporting.plan import plan
 from reporting.runner import Ends, ending, holder, log_of, run_all
+
+STAGES = (*grid.STAGES, "swaps-page")  # as --with calls them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +59,18 @@ class Options:
     )
     quick: bool = option(False, group="which runs", help="a small version on digits and on images drawn here")
     sweep: str = option(
-        "", group="which runs", help="a Lagrangian model over λ in place of the grid, like lambda_kl:1e-5..1e-1:9"
+        "", group="which runs",
+        help="a Lagrangian model over one option in place of the grid, like lambda_kl:1e-5..1e-1:9 or emb_dim:4,8,16"
     )
     model: str = option("vib", group="which runs", choices=with_a_rate(), help="of the sweep")
     hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
     stages: tuple[str, ...] = option(
-        (), group="which runs", choices=tuple(grid.STAGES),
-        help="what is measured after the runs, too; also --with: robustness attacks those of the comparison; "
-             "objections are both codes, other scores and outside sets, calibration and strong probes",
+        (), group="which runs", check=desc_complaint,
+        help="also --with: what is made after the runs (robustness attacks those of the comparison; objections are "
+        "both codes, other scores and outside sets, calibration, strong probes; swaps-page is a page to play with), "
+        "and the descriptions of finished runs of yours for the report",
     )
+    list: bool = option(False, group="how", help="start nothing: show what would run and how long; also --dry_run")
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
     jobs: int = option(1, group="how", check=size, help="runs side by side, shared out evenly among the GPUs")
     precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
@@ -88,21 +100,28 @@ def main() -> None:
     large = [name for name in pictured if DATA_SETS[DISENTANGLING[name]].quick is None]
     if options.quick and large:
         raise UserError(f"--quick has no {large[0]}, whose data are a download: leave it out of --only")
-    if options.report and (options.only or options.sweep):
-        raise UserError("--report shows all that is on disk: leave --only and --sweep out")
+    if options.report and (options.only or options.sweep or options.list):
+        raise UserError("--report shows all that is on disk: leave --only, --sweep and --list out")
+    own = [name for name in options.stages if name not in STAGES]
+    check_own(options, own)
     if options.report:
-        show_report(options)
+        show_report(options, own)
         return
-    pick_device(options.device)  # refuses one that is not there, before every run does
+    device = pick_device(options.device)  # refuses one that is not there, before every run does
+    runs = runs_of(options)
+    if options.list:
+        later = [run for name in options.stages if name in grid.STAGES for run in grid.STAGES[name](runs)]
+        print(plan(runs, later, jobs=options.jobs, device=device.type))
+        return
     with StopRequest() as stop:
         run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
-        ends = run_them(runs_of(options))
+        ends = run_them(runs)
         trained = ends.finished
-        for stage in options.stages:
+        for stage in (name for name in options.stages if name in grid.STAGES):
             if not ends.interrupted:
                 ends += run_them(grid.STAGES[stage](trained))
     if ends.finished and not ends.interrupted:
-        show_report(options)
+        show_report(options, own)
     missing = tell(ends)
     if ends.interrupted:
         go_on = shlex.join(["python", *sys.argv])
@@ -116,8 +135,10 @@ def main() -> None:
 def runs_of(options: Options) -> list[grid.Run]:
     """What the options ask for, in the order in which it is started. Raises UserError."""
     if options.sweep:
-        values = grid.sweep_values(options.sweep)
-        runs = grid.sweep_grid(values, options.seeds, options.dataset, options.model, options.hfunc)
+        swept, values = grid.sweep_values(options.sweep)
+        runs = grid.sweep_grid(swept, values, options.seeds, options.dataset, options.model, options.hfunc)
+        for run in runs:
+            run.options()  # refuses a value or an option that the script would refuse
     else:
         runs = grid.published_grid(options.only, options.seeds, options.dataset, options.precision)
     if options.quick:
@@ -129,13 +150,39 @@ def runs_of(options: Options) -> list[grid.Run]:
     return [replace(run, extra=(*run.extra, *passed_on)) for run in runs]
 
 
-def show_report(options: Options) -> None:
+def check_own(options: Options, own: Sequence[str]) -> None:
+    """Raise UserError for what --with cannot mean."""
+    starts = [name for name in options.stages if name in grid.STAGES]
+    if options.report and starts:
+        raise UserError(f"--with={starts[0]} starts something, and --report nothing: leave one of them out")
+    if own and options.quick:
+        raise UserError(f"--with={own[0]}: --quick has a report of its own, without runs of yours")
+    if own:
+        from reporting import own_runs
+
+        for desc in own:
+            own_runs.check(desc, STAGES)
+
+
+def show_report(options: Options, own: Sequence[str]) -> None:
     from reporting.report import report  # with matplotlib, which a command that is refused shall not wait for
 
+    experiments, results = STORAGE / "experiments", Path("results")
+    target, root, label = (STORAGE / "report-quick", "quick/", QUICK_LABEL) if options.quick else (results, "", None)
+    if "swaps-page" in options.stages:
+        from reporting import swaps_page
+
+        paths = swaps_page.trained(root, options.seeds, None if options.quick else results / "models")
+        print(swaps_page.write(paths, target, data_root=options.data_root, label=label))
     if options.quick:
-        print(report(STORAGE / "experiments" / "quick", STORAGE / "report-quick", label=QUICK_LABEL))
-    else:
-        print(report(STORAGE / "experiments", Path("results"), readme=Path("README.md")))
+        print(report(experiments / "quick", target, label=label))
+        return
+    shown = report(experiments, results, readme=Path("README.md"))
+    if own:
+        beside = STORAGE / "report-own"
+        shutil.copytree(results, beside, dirs_exist_ok=True)
+        shown = report(experiments, beside, own=own)
+    print(shown)
 
 
 def tell(ends: Ends) -> int:

@@ -33,7 +33,7 @@ LENGTHS = ("epochs", "steps")  # how long a run trains: more of it is allowed wh
 Check = Callable[[Any], str | None]  # the complaint about a value, or None
 T = TypeVar("T", bound="DataclassInstance")
 RENAMED = {  # flags of the paper's own code, and one that no Python name can have -> options that mean the same
-    "with": "stages",
+    "with": "stages", "dry_run": "list",
     "eval_odin_temper": "eval_odin_temperature", "eval_odin_noise_mag": "eval_odin_epsilon",
     "freq_iter_log": "freq_step_log", "gpu_ids": "device",
 }

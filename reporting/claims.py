@@ -60,7 +60,7 @@ def _compression(found: dict, quant: Sequence[FinishedRun]) -> Claim:
     curve = np.array(sorted((p["test"] for p in found["sweeps"].get(f"{PAPER_DATA}/vib-none", ())), key=lambda p: p[1]))
     if missing or not len(curve):
         return Claim(claim, "Open.", missing or "VIB's curve has not been run (--sweep).")
-    figures = found["quantitative"][PAPER_DATA]
+    figures = {model: found["quantitative"][PAPER_DATA][model] for model in published_on(PAPER_DATA)}
     most = min(figures, key=lambda model: figures[model].get("I(X;T), test", {}).get("mean", np.inf)) == PROPOSED
     most &= max(figures, key=lambda model: figures[model].get("I(Y;T), test", {}).get("mean", 0)) == PROPOSED
     of_image, of_label = (

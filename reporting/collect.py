@@ -19,7 +19,7 @@ KEPT = ("config.json", "times.json", "evaluation*.json", "detection-curves*.json
 MAX_LINES = 300  # of metrics.jsonl: enough for a curve
 MAX_FRAMES = 9  # of the animation of swaps over training: a megabyte or two
 KINDS = {
-    "quant": "", "disentangling": "", "sweep": r"/lambda_kl=(?P<lambda_kl>\d+(\.\d+)?(e-?\d+)?)",
+    "quant": "", "disentangling": "", "sweep": r"/(?P<swept>[a-z_]+)=(?P<value>-?\d+(\.\d+)?(e[+-]?\d+)?)",
     "held-out": "", "ablations": "",
 }
 
@@ -31,7 +31,8 @@ class Place:
     kind: str  # of KINDS
     data: str
     name: str  # of the model
-    lambda_kl: float  # of a sweep, else 0
+    swept: str  # the option of a sweep, and its value; else "" and 0
+    value: float
     seed: int
 
     @classmethod
@@ -40,15 +41,16 @@ class Place:
         for kind, own in KINDS.items():
             found = re.fullmatch(rf"{kind}/(?P<data>[^/]+)/(?P<name>[^/]+){own}/seed(?P<seed>\d+)", where)
             if found:
-                value = found.groupdict().get("lambda_kl")
-                return cls(kind, found["data"], found["name"], float(value or 0), int(found["seed"]))
+                swept, value = (found.groupdict().get(part) or "" for part in ("swept", "value"))
+                number = int(value or 0) if re.fullmatch(r"-?\d*", value) else float(value)
+                return cls(kind, found["data"], found["name"], swept, number, int(found["seed"]))
         return None
 
     def run(self) -> Run | None:
         """The run of the grid, or of a sweep, that belongs there."""
         if self.kind == "sweep":
             model, _, hfunc = self.name.partition("-")
-            candidates = sweep_grid([self.lambda_kl], (self.seed,), self.data, model, hfunc)
+            candidates = sweep_grid(self.swept, [self.value], (self.seed,), self.data, model, hfunc)
         else:
             data = self.data if self.data in compared() else PAPER_DATA
             candidates = published_grid(NAMES, (self.seed,), data)
@@ -106,7 +108,7 @@ def collect(source: Path, target: Path, *, published_only: bool = True) -> list[
         elif before != (folder / "evaluation.json").read_bytes():
             shutil.rmtree(target / where)  # of another run of this name, and so are the files beside it
             lines.append(f"collected {where}, in place of other numbers")
-        _copy(folder, target / where)
+        copy_small_files(folder, target / where)
     return lines
 
 
@@ -119,7 +121,7 @@ def _why_not(folder: Path, run: Run | None) -> str | None:
     return f"made with {' '.join(others)}" if others else None
 
 
-def _copy(folder: Path, target: Path) -> None:
+def copy_small_files(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for pattern in KEPT:
         for file in folder.glob(pattern):
@@ -147,27 +149,29 @@ def thinned(items: Sequence, most: int = MAX_LINES) -> list:
 
 def read_runs(root: Path) -> list[FinishedRun]:
     """The finished runs below `root`, in the order of the grid."""
-    runs = []
-    for folder, place in finished(root).items():
-        curves = _read(folder / "detection-curves-last.json") | _read(folder / "detection-curves.json")
-        runs.append(FinishedRun(
-            **asdict(place), where=folder.relative_to(root).as_posix(),
-            config=_read(folder / "config.json"),
-            evaluation=flatten(_read(folder / "evaluation.json")),
-            others={
-                file.stem.removeprefix("evaluation-"): flatten(_read(file))
-                for file in sorted(folder.glob("evaluation-*.json"))
-            },
-            times=_read(folder / "times.json"),
-            metrics=_lines(folder / "metrics.jsonl"),
-            curves={name: curve for name, curve in curves.items() if isinstance(curve, dict)},
-            pictures={file.name: file for file in (*folder.glob("*.png"), *folder.glob("*.gif"))},
-        ))
+    runs = [read_run(root, folder, place) for folder, place in finished(root).items()]
     kinds, models = list(KINDS), list(METHODS)
     return sorted(runs, key=lambda run: (
         kinds.index(run.kind), run.data, models.index(run.name) if run.name in models else len(models),
-        run.name, run.lambda_kl, run.seed,
+        run.name, run.swept, run.value, run.seed,
     ))
+
+
+def read_run(root: Path, folder: Path, place: Place) -> FinishedRun:
+    curves = _read(folder / "detection-curves-last.json") | _read(folder / "detection-curves.json")
+    return FinishedRun(
+        **asdict(place), where=folder.relative_to(root).as_posix(),
+        config=_read(folder / "config.json"),
+        evaluation=flatten(_read(folder / "evaluation.json")),
+        others={
+            file.stem.removeprefix("evaluation-"): flatten(_read(file))
+            for file in sorted(folder.glob("evaluation-*.json"))
+        },
+        times=_read(folder / "times.json"),
+        metrics=_lines(folder / "metrics.jsonl"),
+        curves={name: curve for name, curve in curves.items() if isinstance(curve, dict)},
+        pictures={file.name: file for file in (*folder.glob("*.png"), *folder.glob("*.gif"))},
+    )
 
 
 def of(runs: Sequence[FinishedRun], kind: str, data: str, name: str | None = None) -> list[FinishedRun]:
@@ -175,10 +179,13 @@ def of(runs: Sequence[FinishedRun], kind: str, data: str, name: str | None = Non
     return [run for run in runs if (run.kind, run.data, name or run.name) == (kind, data, run.name)]
 
 
-def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
-    """(data set, model) -> the points of its sweep."""
-    keys = dict.fromkeys((run.data, run.name) for run in runs if run.kind == "sweep")
-    return {key: of(runs, "sweep", *key) for key in keys}
+def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str, str], list[FinishedRun]]:
+    """(data set, model, option) -> the points of its sweep."""
+    found: dict[tuple[str, str, str], list[FinishedRun]] = {}
+    for run in runs:
+        if run.kind == "sweep":
+            found.setdefault((run.data, run.name, run.swept), []).append(run)
+    return found
 
 
 def _read(path: Path) -> dict:

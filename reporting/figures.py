@@ -17,6 +17,7 @@ from custom_pkg.terminal import flatten  # noqa: E402
 from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
 from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
 from reporting.drawing import Drawing, as_drawing  # noqa: E402
+from reporting.grid import LAMBDA  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
 
 SET_NAMES = {"train": "training set", "test": "test set"}
@@ -75,13 +76,18 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
                 + (f" Codes without noise have no place in it: {', '.join(lacking)}." if lacking else ""),
                 information_plane, lying, data,
             )
-        add(
-            f"robustness{end}", f"Adversarial robustness, {on}",
-            "Share of the images classified correctly at first that stay correct under FGSM of size ε, mean and "
-            "standard deviation over seeds (none where there is one seed)."
-            + (" Dashed: the paper." if papers else ""),
-            robustness, quant, data,
-        )
+        under_fgsm = [
+            run for run in quant
+            if all(f"{split}/fgsm/{epsilon}" in run.evaluation for split in SPLITS for epsilon in EPSILONS)
+        ]
+        if under_fgsm:
+            add(
+                f"robustness{end}", f"Adversarial robustness, {on}",
+                "Share of the images classified correctly at first that stay correct under FGSM of size ε, mean and "
+                "standard deviation over seeds (none where there is one seed)."
+                + (" Dashed: the paper." if papers else ""),
+                robustness, under_fgsm, data,
+            )
         attacked = [run for run in quant if "robustness/clean_accuracy" in _of_mean_code(run)]
         if attacked:
             add(
@@ -129,9 +135,17 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
             "on independent and on joint pairs are to each other, the more independent S and T look to it.",
             training_disenib, disenib,
         )
-    for (data, name), points in sweeps(runs).items():
+    for (data, name, swept), points in sweeps(runs).items():
         single = of(runs, "quant", data, PROPOSED)
         model, _, h = name.partition("-")
+        if swept != LAMBDA:
+            add(
+                f"sweep-{data}-{name}-{swept}",
+                f"{METHODS[model].title}, h = {h}, over {swept}, {DATA_SETS[data].title}",
+                "A mark a run, on sampled codes; the lines join the means. Nothing else is changed.",
+                sweep, points, swept,
+            )
+            continue
         add(
             f"ib-curve-{data}-{name}", f"IB curve of {METHODS[model].title}, h = {h}, {DATA_SETS[data].title}",
             "The information that sampled codes keep at every λ, by its colour; the line joins their means. Nothing "
@@ -386,7 +400,10 @@ def _floor(runs: Sequence[FinishedRun]) -> float:
 
 def training_disenib(runs: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 3, figsize=(12, 4.1), layout="constrained")
-    labels = [f"{run.kind.replace('quant', 'quantitative')}, {DATA_SETS[run.data].title}" for run in runs]
+    labels = [
+        f"{run.kind.replace('quant', 'quantitative')}, {DATA_SETS[run.data].title}" if run.name == PROPOSED
+        else run.name for run in runs
+    ]
     names = list(dict.fromkeys(labels))
     colours = plt.get_cmap("tab10")
     for run, label in zip(runs, labels, strict=True):
@@ -412,11 +429,27 @@ def training_disenib(runs: Sequence[FinishedRun]):
 CURVE = "#8c6bb1"
 
 
+def sweep(runs: Sequence[FinishedRun], swept: str):
+    figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    values = sorted({run.value for run in runs})
+    shown = (("accuracy", 100, "accuracy, %"), ("mi_xt", 1, "I(X;T), nats"), ("mi_yt", 1, "I(Y;T), nats"))
+    for axes, (key, scale, name) in zip(panels, shown, strict=True):
+        for split, colour in zip(SPLITS, ("0.6", CURVE), strict=True):
+            at = [[scale * run.evaluation[f"{split}/{key}"] for run in runs if run.value == value] for value in values]
+            axes.plot(values, [statistics.mean(each) for each in at], color=colour, lw=1.5, label=SET_NAMES[split])
+            marks = [(value, y) for value, each in zip(values, at, strict=True) for y in each]
+            axes.scatter(*zip(*marks, strict=True), color=colour, s=30, label=f"_{SET_NAMES[split]}")
+        wide = values[0] > 0 and values[-1] >= 10 * values[0]
+        axes.set(xlabel=swept, ylabel=name, xscale="log" if wide else "linear")
+    panels[0].legend(frameon=False, fontsize=9)
+    return figure
+
+
 def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
     by_lambda: dict[float, list[FinishedRun]] = {}
     for run in runs:
-        by_lambda.setdefault(run.lambda_kl, []).append(run)
+        by_lambda.setdefault(run.value, []).append(run)
     values = sorted(by_lambda)
     norm = LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
     own = METHODS[PROPOSED].colour
@@ -429,15 +462,15 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
         _plane(axes, split, *_limits(runs, split), [*marks, *full, *hollow], line_named=False)
         axes.plot(*zip(*means, strict=True), color=CURVE, lw=1.5, zorder=2)
         for run, mark in zip(runs, marks, strict=True):
-            colours = axes.scatter(*mark, c=run.lambda_kl, norm=norm, cmap="viridis", s=45, zorder=3,
-                                   label=f"_λ = {run.lambda_kl:g}, seed {run.seed}")
+            colours = axes.scatter(*mark, c=run.value, norm=norm, cmap="viridis", s=45, zorder=3,
+                                   label=f"_λ = {run.value:g}, seed {run.seed}")
         for code, stars, inside, edge in (("sampled", hollow, "none", own), ("mean", full, own, "black")):
             for run, star in zip(disenib, stars, strict=True):
                 axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
                              label=f"{_label(run)}, {code} code")
     bar = figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40)
     if bar.solids is not None:
-        bar.solids.set_rasterized(True)
+        bar.solids.set_rasterized(True)  # not hundreds of stripes in the page
     model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),
                Line2D([], [], color=CURVE, lw=1.5, marker="o", ms=6, label=f"{model}, sampled codes")]

@@ -10,7 +10,7 @@ import numpy as np
 from custom_pkg import options as opt
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
-from custom_pkg.options import FREE_AT_RESUME
+from custom_pkg.options import FREE_AT_RESUME, shown
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.terminal import flatten
 from experiments.catalogue import (
@@ -28,6 +28,7 @@ from experiments.catalogue import (
 
 DISENTANGLING = {f"disentangling-{data}": data for data in with_disentangling()}
 NAMES = (*METHODS, *DISENTANGLING, "held-out", "ablations")  # as --only calls them; the last two are of several runs
+LAMBDA = "lambda_kl"
 QUICK_LABEL = "quick version, not the published experiment"
 
 
@@ -98,10 +99,11 @@ class Measured(Run):
 
     @property
     def name(self) -> str:
-        return f"{super().name}, {self._what}"
+        return f"{super().name}, {self.what}"
 
     @property
-    def _what(self) -> str:
+    def what(self) -> str:
+        """In words."""
         of = f" of its {self.code} code" if self.code else ""
         return self.asked[0].removeprefix("--metrics=").replace(",", ", ") + of
 
@@ -121,7 +123,7 @@ class Measured(Run):
         return any(f"{key}/".startswith(f"{self.shown_by}/") for key in found)
 
     def __str__(self) -> str:
-        return f"{super().__str__()}, {self._what}"
+        return f"{super().__str__()}, {self.what}"
 
 
 def _measured(run: Run, asked: Sequence[str], shown_by: str, code: str = "") -> Measured:
@@ -191,29 +193,59 @@ def published_grid(only: Sequence[str], seeds: Sequence[int], dataset: str, prec
     return [run if run.script == "train_lagrangian.py" else replace(run, extra=chosen) for run in runs]
 
 
-def sweep_grid(values: Sequence[float], seeds: Sequence[int], dataset: str, model: str, hfunc: str) -> list[Run]:
-    """A Lagrangian model at every λ."""
+def sweep_grid(
+    swept: str, values: Sequence[float], seeds: Sequence[int], dataset: str, model: str, hfunc: str
+) -> list[Run]:
+    """A Lagrangian model at every value of one of its options; what is not swept is as published."""
     h = () if hfunc == "none" else (f"--hfunc={hfunc}",)
+    flags = (f"--model={model}", *h, f"--dataset={dataset}")
+    published = next((
+        tuple(method.flags.format(dataset=dataset).split()) for method in METHODS.values()
+        if method.flags.format(dataset=dataset).startswith(" ".join(flags))
+    ), flags)
     return [
         Run(
-            "train_lagrangian.py", (f"--model={model}", *h, f"--dataset={dataset}", f"--lambda_kl={value:.3g}"),
-            f"sweep/{dataset}/{model}-{hfunc}/lambda_kl={value:.3g}", seed, quick=Method.quick,
+            "train_lagrangian.py", (*(flags if swept == LAMBDA else published), f"--{swept}={value:{_digits(value)}}"),
+            f"sweep/{dataset}/{model}-{hfunc}/{swept}={value:{_digits(value)}}", seed, quick=Method.quick,
         )
         for value in values for seed in seeds
     ]
 
 
-def sweep_values(text: str) -> list[float]:
-    """The λ of "lambda_kl:1e-5..1e-1:9", evenly spaced in their logarithm. Raises UserError."""
+def _digits(value: float) -> str:
+    return "d" if isinstance(value, int) else ".3g"  # folders are named by them, so few
+
+
+def sweep_values(text: str) -> tuple[str, list[float]]:
+    """Option and values of "lambda_kl:1e-5..1e-1:9", evenly spaced in their logarithm, or of "lambda_kl:0.001,0.01".
+
+    Any option of train_lagrangian.py with a number for a value can be swept. Raises UserError.
+    """
+    name, _, rest = text.partition(":")
+    known = importlib.import_module("train_lagrangian").Options.__dataclass_fields__
+    numbers = {option: field.type for option, field in known.items()
+               if field.type in (int, float) and option not in ("rand_seed", "eval_batch_size")}
     try:
-        name, ends, count = text.split(":")
-        low, high = map(float, ends.split(".."))
-        if name != "lambda_kl" or not 0 < low < high < float("inf") or not 2 <= int(count) <= 1000:
+        if ".." in rest:
+            ends, count = rest.split(":")
+            low, high = map(float, ends.split(".."))
+            if not 0 < low < high < float("inf") or not 2 <= int(count) <= 1000:
+                raise ValueError
+            values = np.geomspace(low, high, int(count)).tolist()
+        else:
+            values = [float(value) for value in rest.split(",")]
+        if not np.isfinite(values).all() or (numbers.get(name) is int and ".." not in rest
+                                             and any(value % 1 for value in values)):
             raise ValueError
     except ValueError:
-        raise UserError(f"--sweep={text[:80]}: expected is something like lambda_kl:1e-5..1e-1:9") from None
-    # Rounded as folders are named by them, where two may then be the same.
-    return list(dict.fromkeys(float(f"{value:.3g}") for value in np.geomspace(low, high, int(count))))
+        raise UserError(f"--sweep={shown(text)}: expected is something like lambda_kl:1e-5..1e-1:9 or "
+                        "lambda_kl:0.001,0.01") from None
+    if name not in numbers:
+        seeds = "seeds are for --seeds" if name == "rand_seed" else f"it can be {', '.join(numbers)}"
+        raise UserError(f"--sweep={shown(text)}: {shown(name)} cannot be swept; {seeds}")
+    if numbers[name] is int:
+        return name, list(dict.fromkeys(round(value) for value in values))
+    return name, list(dict.fromkeys(float(f"{value:.3g}") for value in values))  # of two that are the same, one
 
 
 def quick(run: Run) -> Run:

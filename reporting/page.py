@@ -18,7 +18,7 @@ import jinja2
 from PIL import Image
 
 from custom_pkg.pictures import MARGIN
-from experiments.catalogue import DATA_SETS, with_disentangling
+from experiments.catalogue import DATA_SETS, PROPOSED, with_disentangling
 from reporting import tables
 from reporting.collect import FinishedRun, of
 from reporting.figures import Figure
@@ -114,7 +114,7 @@ def render(name: str, found: dict, figures: Sequence[Figure], runs: Sequence[Fin
     label = found["label"]
     return environment(folder).get_template(f"{name}.j2").render(
         title=f"{TITLE}: {label}" if label else TITLE, label=label, note=f" ({label})" if label else "",
-        abstract=ABSTRACT, sections=sections(found, figures, runs),
+        abstract=ABSTRACT, playground=(folder / "swaps.html").exists(), sections=sections(found, figures, runs),
     )
 
 
@@ -136,7 +136,8 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
         result.append(Section("The information bottleneck curve" if curves else "The information plane", first))
     result.append(Section("Swaps", _swaps(found, runs)))
     for data, models in found["quantitative"].items():
-        parts = [Text(tables.reading(found, data)), tables.comparison(found, data)]
+        absent_too = DATA_SETS[data].compared or found["label"] is not None
+        parts = [Text(tables.reading(found, data)), tables.comparison(found, data, absent_too=absent_too)]
         each = filter(None, (tables.one_model(found, data, model) for model in models))
         parts += [Folded(f"{table.header[0]} on {DATA_SETS[data].title}, every seed", [table]) for table in each]
         result.append(Section(f"Results on {DATA_SETS[data].title}", parts))
@@ -183,7 +184,8 @@ def _swaps(found: dict, runs: Sequence[FinishedRun]) -> list[Part]:
     absent = []
     for data in with_disentangling():
         of_data = of(runs, "disentangling", data)
-        parts += swaps_of(of_data, found["label"])
+        for name in dict.fromkeys(run.name for run in of_data):
+            parts += swaps_of(of(of_data, "disentangling", data, name), found["label"])
         absent += [] if of_data else [DATA_SETS[data].title]
     return parts + ([Text(f"{', '.join(absent)}: {tables.ABSENT}.")] if absent else [])
 
@@ -193,7 +195,8 @@ def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Part]:
     if not runs:
         return []
     first, data = runs[0], DATA_SETS[runs[0].data]
-    title = f"{data.title}, seed {first.seed}{f', {label}' if label else ''}"  # the files do not say so themselves
+    own = "" if first.name == PROPOSED else f"{first.name}, "
+    title = f"{data.title}, {own}seed {first.seed}{f', {label}' if label else ''}"  # the files do not say so themselves
     images = first.config["data"]["source"]
     images += data.art if "rendered" not in images else ""
     beside = {"fixed.png", "training.gif"} if "held-out.png" in first.pictures else {"training.gif"}

@@ -1,25 +1,35 @@
 """The report on what is on disk: tables, figures, a page of markdown and one of HTML."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from custom_pkg.files import write_atomically, write_json
 from custom_pkg.terminal import format_table
 from experiments.catalogue import DATA_SETS, METHODS, PAPER_DATA, QUICK_DATA
-from reporting import page, reproduction, tables
+from reporting import own_runs, page, reproduction, tables
 from reporting.collect import FinishedRun, collect, read_runs
 from reporting.figures import draw_all
 from reporting.grid import QUICK_LABEL
 
 
-def report(source: Path, target: Path, *, label: str | None = None, readme: Path | None = None) -> str:
+def report(
+    source: Path, target: Path, *, label: str | None = None, readme: Path | None = None, own: Sequence[str] = ()
+) -> str:
     """Collect the finished runs below `source` into `target`, build everything there from `target` alone.
 
     label: marks what is not the published experiment. readme: it and the pages in docs/ beside it get the tables
-    between those marks that they have. Returns what to print.
+    between those marks that they have. own: descriptions of runs to show beside the paper's. Returns what to print.
     """
     lines = collect(source, target, published_only=label is None)
     target.mkdir(parents=True, exist_ok=True)
-    runs = read_runs(target)
+    own_runs.take(own, target)
+    beside = own_runs.read(target, own)
+    with own_runs.shown_as_methods(beside):
+        return "\n".join([*lines, *_build([*read_runs(target), *beside], target, label, readme)])
+
+
+def _build(runs: list[FinishedRun], target: Path, label: str | None, readme: Path | None) -> list[str]:
+    lines = []
     found = build_tables(runs, label)
     datasets = list(found["quantitative"])
     figures = draw_all(runs, datasets, target / "figures", label)
@@ -39,11 +49,11 @@ def report(source: Path, target: Path, *, label: str | None = None, readme: Path
             write_atomically(text, after.encode())
             lines.append(f"new numbers in {text}")
     for data in datasets:
-        header, rows = tables.comparison(found, data)
+        header, rows = tables.comparison(found, data, absent_too=DATA_SETS[data].compared or label is not None)
         title = f"{DATA_SETS[data].title}, {label}" if label else DATA_SETS[data].title
         lines += ["", title, format_table(header, rows)]
     lines += ["", f"{len(runs)} runs, {len(figures)} figures; open {target / 'report.html'}"]
-    return "\n".join(lines)
+    return lines
 
 
 def pages_with_tables(readme: Path) -> list[Path]:

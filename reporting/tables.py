@@ -13,6 +13,7 @@ from experiments.run_table import UNITS
 from modellib.evaluations.out_of_distribution import SCORES
 from reporting.claims import claims
 from reporting.collect import FinishedRun, of, sweeps
+from reporting.grid import LAMBDA
 
 SPLITS = ("train", "test")
 EPSILONS = ("0.1", "0.2", "0.3")
@@ -143,11 +144,11 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "ablations": _ablations(of(runs, "ablations", PAPER_DATA)),
         "sweeps": {
-            f"{data}/{name}": [
-                {"seed": run.seed, "lambda_kl": run.lambda_kl} | {split: point(run, split) for split in SPLITS}
+            f"{data}/{name}{'' if swept == LAMBDA else f'/{swept}'}": [
+                {"seed": run.seed, swept: run.value} | {split: point(run, split) for split in SPLITS}
                 for run in points
             ]
-            for (data, name), points in sweeps(runs).items()
+            for (data, name, swept), points in sweeps(runs).items()
         },
         "runs": [_record(run) for run in runs],
     }
@@ -301,15 +302,18 @@ def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
 def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """set -> the name of a number -> the figure, and how many digits it is shown with."""
     found: dict[str, dict] = {}
-    # evaluate.py may have measured more, later.
-    measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs}
-    for key, values in _by_key(measured).items():
-        split, _, metric = key.partition("/")
-        metric, _, factor = metric.partition("/")
-        if metric in METRICS:
-            row = METRICS[metric].format(factor)
-            scale, digits = UNITS[row.rsplit(", ", 1)[1]]
-            found.setdefault(split, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
+    for name in dict.fromkeys(run.name for run in runs):
+        # evaluate.py may have measured more, later.
+        measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs
+                    if run.name == name}
+        for key, values in _by_key(measured).items():
+            split, _, metric = key.partition("/")
+            metric, _, factor = metric.partition("/")
+            if metric in METRICS:
+                row = METRICS[metric].format(factor)
+                scale, digits = UNITS[row.rsplit(", ", 1)[1]]
+                column = split if name == PROPOSED else f"{split}, {name}"
+                found.setdefault(column, {})[row] = over_seeds(values, scale=scale) | {"digits": digits}
     return found
 
 
@@ -494,15 +498,21 @@ def disentangling(tables: dict, data: str) -> Table | None:
     if not by_split:
         return None
     rows = dict.fromkeys(row for figures in by_split.values() for row in figures)
-    return _side_by_side(DATA_SETS[data].title, {SETS[split]: figures for split, figures in by_split.items()}, rows)
+    return _side_by_side(DATA_SETS[data].title, {_set(split): figures for split, figures in by_split.items()}, rows)
 
 
 def disentangling_overview(tables: dict) -> Table:
     """What matters most of the disentangling runs, a column per data set and split; without those that were not run."""
     return _side_by_side("ours", {
-        f"{DATA_SETS[data].title}, {'training' if split == 'train' else 'unseen'}": figures
+        f"{DATA_SETS[data].title}, {_set(split, train='training', test='unseen')}": figures
         for data, by_split in tables["disentangling"].items() for split, figures in by_split.items()
     }, OVERVIEW)
+
+
+def _set(split: str, **names: str) -> str:
+    """The title of a column: which images, and of a run of one's own its description too."""
+    which, _, name = split.partition(", ")
+    return f"{name}, {(names or SETS)[which]}" if name else (names or SETS)[which]
 
 
 def _side_by_side(corner: str, columns: dict[str, dict], rows: Iterable[str]) -> Table:
@@ -555,7 +565,7 @@ def to_csv(tables: dict) -> str:
         for model, found in tables["detection"].items()
         for outside, codes in found.items() for code, figure in codes.items()
     ] + [
-        (data, PROPOSED, f"{row}; {SETS[split]}", figure)
+        (data, split.partition(", ")[2] or PROPOSED, f"{row}; {SETS[split.partition(', ')[0]]}", figure)
         for data, by_split in tables["disentangling"].items()
         for split, of_split in by_split.items() for row, figure in of_split.items()
     ]

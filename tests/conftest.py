@@ -11,6 +11,7 @@ import runpy
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import threading
 from functools import partial
@@ -32,6 +33,7 @@ VISIBLE_GPUS = os.environ.setdefault("VISIBLE_TO_GPU_TESTS", os.environ.get("CUD
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 torch.set_num_threads(1)  # on tensors as small as here, a second thread costs more than it gives
 REPOSITORY = Path(__file__).parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SMALL_RUN = (  # a second on scikit-learn's digits; its test accuracy improves in each of the three epochs
     "--model=vib --lambda_kl=0.01 --dataset=digits --desc=a/b --enc_hidden_dims=[16] --learning_rate=0.01 --epochs=3"
 ).split()
@@ -272,3 +274,12 @@ def pip_that_gives(wheel):
 # As if the shapes had two positions each way; CLASSES as the archive numbers them, that of the colour first.
 SMALL = Factors(shapes.FACTORS.names, (3, 6, 40, 2, 2))
 CLASSES = np.pad(SMALL.values(np.arange(math.prod(SMALL.sizes))), ((0, 0), (1, 0)))
+
+
+def in_chromium(page: Path, *flags: str) -> subprocess.CompletedProcess:
+    """A page as a browser without a window has it; what the console says is in stderr."""
+    return subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=20000", *flags, page.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )

@@ -7,18 +7,18 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import CHROMIUM, in_chromium
 from PIL import Image
 
 from custom_pkg.pictures import captioned
 from experiments.catalogue import ABLATIONS, METHODS
-from reporting import figures, reproduction, tables
+from reporting import figures, own_runs, reproduction, tables
 from reporting.collect import Place, collect, read_runs, thinned
 from reporting.figures import draw_all, noise_point
 from reporting.grid import QUICK_LABEL
@@ -26,7 +26,6 @@ from reporting.report import build_tables, report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def committed() -> dict:
@@ -101,6 +100,7 @@ def disentangling_run(folder: Path) -> None:
     config = json.loads((RESULTS / "quant/mnist/vib/seed0/config.json").read_text())
     config["command"] = "python train_disenib_shapes.py --desc=disentangling/shapes/disenib --precision=bf16"
     config["options"] = {"steps": 20_000, "precision": "bf16"}
+    config["data"] |= {"name": "shapes", "n_classes": 3}
     (folder / "config.json").write_text(json.dumps(config))
     evaluation = {"epoch": 3, "step": 20_000, "test": {"swap_psnr": 21.5, "style_to_factor_accuracy": {"x": 0.25}}}
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
@@ -264,7 +264,9 @@ def test_the_numbers_and_pictures_of_a_disentangling_run_are_there(built):
     assert "(disentangling/shapes/disenib/seed0/held-out.png)" in text
 
 
-def test_a_reference_has_a_column_where_it_was_run_and_no_place_in_the_information_plane(built, tmp_path):
+def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_option_its_curve(
+    built, tmp_path, monkeypatch
+):
     source = shutil.copytree(built / "experiments", tmp_path / "experiments")
     plain = Path(shutil.copytree(RESULTS / "quant/mnist/vib/seed0", source / "quant/mnist/plain/seed0"))
     config, evaluation = (json.loads((plain / f"{name}.json").read_text()) for name in ("config", "evaluation"))
@@ -275,9 +277,29 @@ def test_a_reference_has_a_column_where_it_was_run_and_no_place_in_the_informati
         } | {"mi_xt_deterministic": 9.21, "mi_yt_mean_code": 2.2, "accuracy": 0.5, "accuracy_mean_code": 0.97}
     for name, content in (("config", config), ("evaluation", evaluation)):
         (plain / f"{name}.json").write_text(json.dumps(content))
-    assert "collected quant/mnist/plain/seed0" in report(source, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    for kind, run in (("quant/mnist/vib", "mine/vib/seed7"), ("disentangling/shapes/disenib", "mine/shapes/seed0")):
+        [seed] = (built / "experiments" / kind).glob("seed[01]")
+        shutil.copytree(seed, tmp_path / "STORAGE/experiments" / run)
+    for value in (4, 8):
+        point = source / f"sweep/mnist/vib-none/emb_dim={value}/seed0"
+        shutil.copytree(RESULTS / "quant/mnist/vib/seed0", point)
+        swept = json.loads((point / "config.json").read_text())
+        swept["options"]["emb_dim"] = value
+        (point / "config.json").write_text(json.dumps(swept))
+    printed = report(source, tmp_path / "results", own=["mine/vib", "mine/shapes"])
+    assert "collected quant/mnist/plain/seed0" in printed and "mine/vib" not in METHODS
+    page, text = ((tmp_path / "results" / name).read_text() for name in ("report.html", "README.md"))
+    assert '["mine/vib, seed 7","I(X;T), nats"' in page  # a mark of the information plane
+    assert "![Shapes, mine/shapes, seed 0](own/mine/shapes/seed0/held-out.png)" in text
+    assert "mine/shapes, images that training never saw |" in text
+    assert "![VIB, h = none, over emb_dim, MNIST](figures/sweep-mnist-vib-none-emb_dim.png)" in text
     found = json.loads((tmp_path / "results/tables.json").read_text())
-    header, rows = tables.comparison(found, "mnist")
+    assert [point["emb_dim"] for point in found["sweeps"]["mnist/vib-none/emb_dim"]] == [4, 8]
+    with own_runs.shown_as_methods(own_runs.read(tmp_path / "results", ["mine/vib"])):
+        header, rows = tables.comparison(found, "mnist")
+    vib, own = (rows[0][header.index(name)] for name in ("VIB", "mine/vib"))
+    assert vib == f"{own} (3.90)" and len(header) == 8
     column = {row[0]: row[header.index("plain network")] for row in rows}
     assert (column["I(X;T), test"], column["I(Y;T), test"], column["accuracy test, %"]) == ("–", "2.20", "97.00")
     header, rows = tables.one_model(found, "mnist", "plain")
@@ -319,8 +341,10 @@ def test_a_damaged_run_is_left_out_and_what_was_collected_before_stays(built, tm
 
 
 @pytest.mark.parametrize("where, place", [
-    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", None, 12)),
-    ("sweep/mnist/vib-pow/lambda_kl=1e-05/seed0", ("sweep", "mnist", "vib-pow", 1e-5, 0)),
+    ("quant/mnist/vib/seed12", ("quant", "mnist", "vib", "", 0, 12)),
+    ("sweep/mnist/vib-pow/lambda_kl=1e-05/seed0", ("sweep", "mnist", "vib-pow", "lambda_kl", 1e-5, 0)),
+    ("sweep/mnist/nib-none/emb_dim=8/seed1", ("sweep", "mnist", "nib-none", "emb_dim", 8, 1)),
+    ("sweep/mnist/nib-none/nib_log_std=-1e+03/seed1", ("sweep", "mnist", "nib-none", "nib_log_std", -1000.0, 1)),
     ("quant/mnist/vib/seed0-old", None), ("quant/mnist/vib/sub/seed0", None), ("tour/seed0", None),
     ("sweep/mnist/vib-pow/lambda_kl=best/seed0", None), ("quant/mnist/vib/lambda_kl=1/seed0", None),
 ])
@@ -385,7 +409,7 @@ def test_of_one_seed_nothing_is_said_twice_and_without_a_paper_s_figure_none_is_
 
 def test_what_has_reached_log_n_is_marked():
     points = read_runs(RESULTS)
-    [far] = [run for run in points if run.name == "vib-none" and run.lambda_kl == 1e-5]
+    [far] = [run for run in points if run.name == "vib-none" and (run.swept, run.value) == ("lambda_kl", 1e-5)]
     run = replace(far, kind="quant", name="vib", seed=0)
     found = tables.build([run], None, ["mnist"])
     header, rows = tables.comparison(found, "mnist")
@@ -410,14 +434,6 @@ def test_the_quick_version_says_so_in_every_table_figure_and_page(tmp_path, monk
     tex = (tmp_path / "report/tables.tex").read_text()
     assert tex.count(r"\caption") == tex.count(QUICK_LABEL) == 1
     assert "97.59" not in text and "(paper)" not in text  # the published figures are of another data set
-
-
-def in_chromium(page: Path, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=5000", *flags, page.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )
 
 
 LOOK = """

@@ -23,6 +23,8 @@ from custom_pkg.options import from_dict
 from experiments.catalogue import METHODS
 from experiments.registry import EXPERIMENTS
 from reporting import grid, runner
+from reporting.collect import Place
+from reporting.plan import plan
 
 PUBLISHED = """
 python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
@@ -146,7 +148,7 @@ def test_seeds_data_sets_and_precision_are_flags_of_the_same_commands():
 
 
 def test_a_sweep_is_spaced_evenly_in_the_logarithm():
-    runs = grid.sweep_grid(grid.sweep_values("lambda_kl:1e-5..1e-1:9"), (0,), "mnist", "vib", "pow")
+    runs = grid.sweep_grid(*grid.sweep_values("lambda_kl:1e-5..1e-1:9"), (0,), "mnist", "vib", "pow")
     assert [run.flags[-1].split("=")[1] for run in runs][::2] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
     assert " ".join(runs[4].command()) == (
         "python train_lagrangian.py --model=vib --hfunc=pow --dataset=mnist --lambda_kl=0.001 "
@@ -154,12 +156,61 @@ def test_a_sweep_is_spaced_evenly_in_the_logarithm():
     )
 
 
+@pytest.mark.parametrize("text, n, flags, name", [
+    ("lambda_kl:0.003,0.01,0.003", 2, "--lambda_kl=0.01", "lambda_kl=0.01"),
+    ("learning_rate:1e-4..1e-2:5", 5, "--lambda_kl=0.01 --learning_rate=0.01", "learning_rate=0.01"),
+    ("emb_dim:4..64:3", 3, "--lambda_kl=0.01 --emb_dim=64", "emb_dim=64"),
+    ("nib_log_std:-1,0", 2, "--lambda_kl=0.01 --nib_log_std=0", "nib_log_std=0"),
+])
+def test_a_sweep_takes_lists_and_any_option_that_is_a_number_and_leaves_the_rest_as_published(text, n, flags, name):
+    runs = grid.sweep_grid(*grid.sweep_values(text), (0,), "mnist", "nib", "none")
+    assert len(runs) == n
+    command = f"--model=nib --dataset=mnist {flags} --desc=sweep/mnist/nib-none/{name}"
+    assert commands(runs)[-1] == f"python train_lagrangian.py {command}"
+    for run in runs:
+        place = Place.of(f"{run.desc}/seed0")
+        assert commands([place.run()]) == commands([run])  # the report finds it again
+
+
 @pytest.mark.parametrize("text", [
-    "lambda_kl", "lambda_kl:1..2", "lr:1e-5..1:9", "lambda_kl:0..1:9", "lambda_kl:1..nan:3", "lambda_kl:1e-5..1:x",
+    "lambda_kl", "lambda_kl:1..2", "lambda_kl:0..1:9", "lambda_kl:1..nan:3", "lambda_kl:1e-5..1:x", "lambda_kl:a,b",
+    "lambda_kl:nan", "emb_dim:1.5,2", "lambda_kl:",
 ])
 def test_a_sweep_that_makes_no_sense_is_refused(text):
     with pytest.raises(UserError, match="lambda_kl:1e-5..1e-1:9"):
         grid.sweep_values(text)
+
+
+@pytest.mark.parametrize("name", ["lr", "rand_seed", "desc", "nib_log_std_trainable", "enc_hidden_dims"])
+def test_what_cannot_be_swept_is_refused_by_name(name):
+    with pytest.raises(UserError, match=f"{name} cannot be swept"):
+        grid.sweep_values(f"{name}:1,2")
+
+
+def test_the_plan_says_what_is_there_what_would_start_and_how_long_by_which_runs(runs):
+    machine = {"device": "cpu", "processor": "P"}
+    records = [
+        {"machine": machine, "where": f"q/{name}/seed{seed}", "seconds": {"training": 50 + seed, "evaluation": 10}}
+        for name in ("first", "third") for seed in range(3)
+    ]
+    records.append({"machine": machine | {"device": "GPU"}, "where": "q/fourth/seed0", "seconds": {"training": 1}})
+    Path("known.json").write_text(json.dumps({"runs": records}))
+    runs[0].folder.path.mkdir(parents=True)
+    runs[0].folder.config.write_text('{"options": {"epochs": 3}}')
+    runs[0].folder.evaluation.write_text("{}")
+    shown = plan(runs, [], jobs=1, device="cpu", known=Path("known.json"))
+    rows = [line.split("  ") for line in shown.splitlines()[2:6]]
+    assert [[row[0], row[-1].strip()] for row in rows] == [
+        ["q/first", "–"], ["q/fails", "not known"], ["q/third", "1 min 01 s"], ["q/fourth", "not known (1 s on GPU)"]
+    ]
+    assert "3 of 4 to run, about 1 min 01 s; the time of 2 is not known" in shown and "3 committed runs" in shown
+    assert "  python train.py --desc=q/third\n" in shown and not Path("starts").exists()
+
+
+@pytest.mark.parametrize("flag", ["--list", "--dry_run"])
+def test_the_plan_starts_nothing_and_leaves_no_trace(tmp_path, flag):
+    outcome = execute(tmp_path, "reproduce.py", "--seeds=0,1,2", "--sweep=lambda_kl:0.01,0.1", flag)
+    assert outcome.status == 0 and "6 of 6 to run, about " in outcome.out and list(tmp_path.iterdir()) == []
 
 
 def test_the_quick_version_is_small_and_lies_apart():

@@ -1,7 +1,9 @@
 """The three scripts of supervised disentangling on a part of their data, shortened."""
 
+import html
 import json
 import math
+import re
 import shlex
 import signal
 from dataclasses import replace
@@ -9,7 +11,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import assert_refused, contents, execute, points, results, run_of, state_of, terminated_at
+from conftest import (
+    CHROMIUM,
+    assert_refused,
+    contents,
+    execute,
+    in_chromium,
+    points,
+    results,
+    run_of,
+    state_of,
+    terminated_at,
+)
 from PIL import Image
 from torch.nn import functional as F
 
@@ -20,8 +33,10 @@ import train_disenib_sprites
 from custom_pkg import options as opt
 from custom_pkg import training_run
 from experiments import supervised_disentangling
+from experiments.runs import load_run
 from modellib import disenib
 from modellib.evaluations import protocol
+from reporting import swaps_page
 
 SHORT = (
     "--steps=4 --est_thr=1 --n_times_main=2 --freq_step_log=1 --freq_step_chkpt=2 --freq_step_eval=2 "
@@ -278,3 +293,80 @@ def test_metrics_that_a_run_has_not_are_refused(finished):
 @pytest.mark.parametrize("flag", ["--code=sample", "--eval_odin_out_data=uniform"])
 def test_options_of_metrics_that_a_run_has_not_are_refused(finished, flag):
     assert_refused(execute(finished("mnist"), "evaluate.py", "--desc=disentangling/mnist/disenib", flag), flag)
+
+
+PLAY = """
+onload = async () => {
+  const answers = [];
+  for (const [number, part] of parts.entries()) {
+    document.querySelectorAll("#data input")[number].click();
+    document.querySelectorAll("#classes input")[part.classes.length - 1].click();
+    document.querySelectorAll("#from input")[part.n_images - 1].click();
+    for (const [selector, value] of [["#way", 0.25], ["#sliders input", -1.5]]) {
+      const input = document.querySelector(selector);
+      input.value = value;
+      input.dispatchEvent(new Event("input", {bubbles: true}));
+    }
+    await new Promise(done => setTimeout(done, 100));
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [large.width, large.height];
+    copy.getContext("2d").drawImage(large, 0, 0);
+    answers.push({
+      title: part.title, label: state.label, from: state.from, way: state.way, amounts: state.amounts,
+      own: [...reconstruction(part, part.styles.subarray(0, part.centre.length), 0)],
+      shown: [...copy.getContext("2d").getImageData(0, 0, copy.width, copy.height).data],
+      wide: document.documentElement.scrollWidth,
+    });
+  }
+  const answer = document.createElement("pre");
+  answer.id = "answer";
+  answer.textContent = JSON.stringify(answers);
+  document.body.append(answer);
+};
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+def test_the_page_to_play_with_draws_in_a_browser_what_the_networks_draw(finished, tmp_path):
+    paths = [run_of(finished(name), f"disentangling/{name}/disenib").last for name in COMMANDS]
+    said = swaps_page.write(paths, tmp_path, data_root="data", label=None)
+    text = (tmp_path / "swaps.html").read_text(encoding="utf-8")
+    assert "MNIST, Shapes, Sprites" in said and len(text) < 8 * 2**20
+    assert not re.search(r"https?:|@import|fetch\(|import\(|XMLHttpRequest", text)
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("</body>", f"<script>{PLAY}</script></body>"), encoding="utf-8")
+    found = in_chromium(page, "--window-size=500,900", "--dump-dom")
+    assert "CONSOLE" not in found.stderr, found.stderr[-2000:]
+    answers = json.loads(html.unescape(re.search(r'<pre id="answer">(.*?)</pre>', found.stdout)[1]))
+    assert [answer["title"] for answer in answers] == ["MNIST", "Shapes", "Sprites"]
+    for path, answer in zip(paths, answers, strict=True):
+        run = load_run(path, device="cpu")
+        images, labels = run.data.sets["test"]
+        n_classes = run.saved["data"]["n_classes"]
+        chosen = swaps_page.one_of_each(labels, n_classes, min(swaps_page.N_IMAGES, len(labels)))
+        with torch.no_grad():
+            every, _ = run.model.style_encoder(images)
+            own = every[chosen]
+            # Their own directions, by another way than the page's: of the covariance.
+            values, vectors = torch.linalg.eigh((every - every.mean(0)).double().T.cov())
+            moved = own[-1] * 0.75 + own[1] * 0.25
+            first = vectors[:, -1].float() * values[-1].sqrt().float()
+            wanted = [run.model.reconstructor(own[:1], torch.tensor([0]))] + [
+                run.model.reconstructor((moved - sign * 1.5 * first)[None], torch.tensor([n_classes - 1]))
+                for sign in (1, -1)  # whichever way the direction points
+            ]
+        assert (answer["label"], answer["from"], answer["way"]) == (n_classes - 1, len(chosen) - 1, 0.25)
+        assert answer["amounts"][0] == -1.5 and not any(answer["amounts"][1:]) and answer["wide"] <= 500
+        own, wanted = wanted[0].flatten(), [one[0].expand(3, -1, -1) for one in wanted[1:]]
+        assert (torch.tensor(answer["own"]) - own).abs().max() < 1e-4
+        shown = torch.tensor(answer["shown"]).view(*images.shape[2:], 4)[:, :, :3].permute(2, 0, 1)
+        assert min((shown - 255 * one).abs().max() for one in wanted) <= 2
+
+
+def test_the_page_to_play_with_asks_for_a_trained_run(tmp_path, finished):
+    outcome = execute(tmp_path, "reproduce.py", "--report", "--with=swaps-page")
+    assert_refused(outcome, "no finished disentangling run", "--only=disentangling-shapes")
+    assert list(tmp_path.iterdir()) == []
+    outcome = execute(finished("shapes"), "reproduce.py", "--report", "--with=swaps-page")
+    assert outcome.status == 0 and "results/swaps.html: Shapes, " in outcome.out
+    assert 'href="swaps.html"' in (finished("shapes") / "results/report.html").read_text(encoding="utf-8")

@@ -175,6 +175,13 @@ OF_SCRIPT = {
         (["--hfunc=pow"], "--sweep"),
         (["--sweep=lambda_kl:1..2"], "lambda_kl:1e-5..1e-1:9"),
         (["--sweep=lambda_kl:1e-5..1e-1:9", "--only=vib"], "--only"),
+        (["--sweep=rand_seed:1,2"], "rand_seed and --seeds"),
+        (["--sweep=emb_dim:0,2"], "--emb_dim=0"),
+        (["--sweep=hfunc_param:1,2"], "--hfunc=pow"),
+        (["--with=robustnes"], "--with=robustnes and did you mean robustness?"),
+        (["--report", "--with=tour/vib"], "tour/vib and STORAGE/experiments"),
+        (["--report", "--with=robustness"], "--report and robustness"),
+        (["--report", "--list"], "--list"),
         (["--reprot"], "--report"),
     ],
 }

@@ -1,0 +1,91 @@
+"""Any finished run beside those of the paper: a column of the tables and a mark in the figures of a report of its own.
+
+Such a run is shown by its description, wherever a method stands otherwise.
+"""
+
+import difflib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from custom_pkg.errors import UserError
+from custom_pkg.files import read_json
+from custom_pkg.options import shown
+from custom_pkg.run_folder import STORAGE
+from experiments.catalogue import DATA_SETS, METHODS, Method
+from modellib.ib_lagrangian import MODELS
+from reporting.collect import FinishedRun, Place, copy_small_files, read_run
+
+FOLDER = "own"  # of the report
+COLOURS = ("#7570B3", "#A6761D", "#E7298A", "#666666", "#1B9E77", "#E41A1C")
+MARKERS = "hp<>8d"
+
+
+def folders_of(desc: str) -> list[Path]:
+    """Where the finished runs of a description lie, by seed."""
+    found = (STORAGE / "experiments" / desc).glob("seed*/evaluation.json")
+    return sorted(file.parent for file in found if (file.parent / "config.json").is_file())
+
+
+def check(desc: str, stages: Sequence[str]) -> None:
+    """Raise UserError for what --with cannot add."""
+    folders = folders_of(desc)
+    if not folders:
+        root = STORAGE / "experiments"
+        there = {str(file.parents[1].relative_to(root)) for file in root.glob("**/seed*/evaluation.json")}
+        near = difflib.get_close_matches(desc, [*stages, *sorted(there)], n=1)
+        raise UserError(
+            f"--with={shown(desc)}: neither a stage ({', '.join(stages)}) nor a finished run in {root}/"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    for folder in folders:
+        if _data(read_json(folder / "config.json")) not in DATA_SETS:
+            raise UserError(f"--with={shown(desc)}: {folder} is of a data set that the report does not know")
+
+
+def take(descs: Sequence[str], target: Path) -> None:
+    """Copy the small files of the runs into the report's folder, in the place of those that were there."""
+    shutil.rmtree(target / FOLDER, ignore_errors=True)
+    for desc in descs:
+        for folder in folders_of(desc):
+            copy_small_files(folder, target / FOLDER / desc / folder.name)
+
+
+def read(target: Path, descs: Sequence[str]) -> list[FinishedRun]:
+    """The runs that were taken into the report's folder."""
+    runs = []
+    for desc in descs:
+        for folder in sorted((target / FOLDER / desc).glob("seed*")):
+            config = read_json(folder / "config.json")
+            kind = "quant" if _script(config) in ("train_lagrangian", "train_disenib") else "disentangling"
+            place = Place(kind, _data(config), desc, "", 0, int(folder.name.removeprefix("seed")))
+            runs.append(read_run(target, folder, place))
+    return runs
+
+
+@contextmanager
+def shown_as_methods(runs: Sequence[FinishedRun]) -> Iterator[None]:
+    """Tables and figures find a method's record, its title, colour and mark, for each of the descriptions meanwhile."""
+    own = {}
+    for number, run in enumerate({run.name: run for run in runs}.values()):
+        script = _script(run.config)
+        model = run.config["options"].get("model")
+        own[run.name] = Method(
+            run.name, run.name, "", COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], script=script,
+            code=MODELS[model].code if script == "train_lagrangian" else "mean", reference=True,
+        )
+    METHODS.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            del METHODS[name]
+
+
+def _script(config: dict) -> str:
+    return next(Path(word).stem for word in config["command"].split() if word.endswith(".py"))
+
+
+def _data(config: dict) -> str:
+    return config.get("data", {}).get("name", "")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError, first_line, run_script
+from custom_pkg.errors import RunFailed, UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
@@ -71,7 +71,11 @@ class Options:
     metrics: tuple[str, ...] = option(
         ("all",), group="what", choices=("all", *METRICS, "robustness"),
         help="which metrics: all that take a minute, or some",
-        instead={"fgsm": "attack", "odin": "detection", "ood": "detection", "mi": "information", "acc": "accuracy"},
+        instead={
+            "fgsm": "attack", "acc": "accuracy", **dict.fromkeys(("odin", "ood", "auroc", "fpr"), "detection"),
+            **dict.fromkeys(("mi", "mutualinformation"), "information"),
+            **dict.fromkeys(("pgd", "apgd", "square"), "robustness"),
+        },
     )
     split: tuple[str, ...] = option(SPLITS, group="what", choices=SPLITS, help="on which images")
     eval_odin_out_data: tuple[str, ...] = option(
@@ -134,38 +138,36 @@ def main() -> None:
     path, saved, experiment = run.path, run.saved, run.experiment
     GlobalGenerators.seed(run.options.rand_seed)
     if options.desc:
-        check_same_run(folder, run.options, path)
+        check_same_run(folder, run)
     metrics = metrics_asked_for(options, experiment)
     own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
     settings = replace(run.options, **{name: given for name in own if (given := getattr(options, name))})
+    check_there_is_something(options.metrics, settings)
+    source = source_of_the_transfer(options.transfer_from, run) if options.transfer_from else None
     model, loaded = run.model, replace(run, options=settings).data
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
-    source, source_sha256 = None, None
-    if options.transfer_from:
-        other = read_run(Path(options.transfer_from), device)
-        source, source_sha256 = other.model, other.saved["sha256"]
-
     name = name_for(path, saved["sha256"], folder)
+    code = None
     if options.code not in ("published", model.code):
-        model, name = replace(model, code=options.code), f"{name}-{options.code}-code"
+        code, model, name = options.code, replace(model, code=options.code), f"{name}-{options.code}-code"
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
     results, curves = dict(identity), None
-    if ordinary := [metric for metric in metrics if metric != "robustness"]:
-        try:
+    try:
+        if ordinary := [metric for metric in metrics if metric != "robustness"]:
             results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
-        except ValueError as error:  # codes that are not numbers
-            raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
-        curves = results.pop("ood_curves", None)
-        tables.append(beside_the_paper(results, saved["script"], settings))
-    if "robustness" in metrics and isinstance(settings, ComparisonOptions):
-        results["robustness"] = robust_accuracy.measure(
-            model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
-            attacks=options.attacks, seed=settings.rand_seed, source=source,
-            identity={"checkpoint": saved["sha256"], "transfer_from": source_sha256},
-            unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
-        )
-        tables.append(robust_accuracy.table(results["robustness"]))
+            curves = results.pop("ood_curves", None)
+            tables.append(beside_the_paper(results, saved["script"], settings, code))
+        if "robustness" in metrics and isinstance(settings, ComparisonOptions):
+            results["robustness"] = robust_accuracy.measure(
+                model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
+                attacks=options.attacks, seed=settings.rand_seed, source=source and source.model,
+                identity={"checkpoint": saved["sha256"], "transfer_from": source and source.saved["sha256"]},
+                unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
+            )
+            tables.append(robust_accuracy.table(results["robustness"]))
+    except (ValueError, FloatingPointError) as error:  # as at the end of a training
+        raise RunFailed(f"{path} cannot be evaluated ({first_line(error)}); nothing was written") from None
     try:
         write_merged(folder.path / f"evaluation-{name}.json", results)
         if curves:
@@ -224,6 +226,23 @@ def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[st
     return metrics
 
 
+def check_there_is_something(asked_for: Collection[str], settings: RunOptions) -> None:
+    """Raise UserError for a metric that is asked for by name and would be of nothing."""
+    needed = {"attack": "eval_attack_epsilons", "robustness": "eval_attack_epsilons", "detection": "eval_odin_out_data"}
+    for metric, name in needed.items():
+        if metric in asked_for and not getattr(settings, name):
+            raise UserError(f"--metrics={metric}: this run was trained with --{name}=[]: give --{name} here")
+
+
+def source_of_the_transfer(place: str, run: TrainedRun) -> TrainedRun:
+    """What --transfer_from names. Raises UserError, also where it takes other images than the run."""
+    source = read_run(Path(os.path.expanduser(place)), run.device)
+    alike = source.saved["data"].get("sha256") == run.saved["data"].get("sha256")
+    if not alike or "attack" not in source.experiment.metrics:
+        raise UserError(f"--transfer_from={shown(place)} was trained on other images, or takes them in another shape")
+    return source
+
+
 def find_checkpoint(folder: RunFolder, which: str) -> Path:
     """The path that --checkpoint means. Raises UserError."""
     path = folder.checkpoints / f"{which}.pt" if which in NAMED else Path(os.path.expanduser(which))
@@ -238,14 +257,16 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
     return path
 
 
-def check_same_run(folder: RunFolder, trained_with: RunOptions, path: Path) -> None:
+def check_same_run(folder: RunFolder, run: TrainedRun) -> None:
     """Raise UserError where the checkpoint was not trained with the options of this run, wherever both lie."""
     if not folder.config.exists():
         return
-    differing = differences(trained_with, folder.saved_options())
+    if folder.script() not in (None, f"{run.saved['script']}.py"):
+        raise UserError(f"{run.path} is of a run of {run.saved['script']}.py: give the --desc where it was trained")
+    differing = differences(run.options, folder.saved_options())
     if others := {name: pair for name, pair in differing.items() if name not in LENGTHS}:  # it may have become longer
         its = " ".join(f"--{name}={shown(str(value))}" for name, (_, value) in others.items())
-        raise UserError(f"{path} is of another run, with {its}: give the --desc and --rand_seed where it was trained")
+        raise UserError(f"{run.path} is of another run, with {its}: give its own --desc and --rand_seed")
 
 
 def name_for(path: Path, sha256: str, folder: RunFolder) -> str:
@@ -267,6 +288,8 @@ def read_or_empty(path: Path) -> dict:
 def write_merged(path: Path, results: dict) -> None:
     """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
     before = read_or_empty(path)
+    if path.stem == f"evaluation-step{before.get('step')}":  # the training's own has no hash, and is of its own step
+        before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
     if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
         merged = {**before, **results}
         for key, value in merged.items():

@@ -9,9 +9,10 @@
     python reproduce.py --report                   only the tables, figures and report.html, from what is on disk
     python reproduce.py --report --with=mine/vib   the same with your finished run mine/vib, in STORAGE/report-own/
     python reproduce.py --with=robustness          the worst case over many attacks as well, minutes a run
-    python reproduce.py --report --with=swaps-page results/swaps.html too, a page to play with, from checkpoints
     python reproduce.py --with=objections          both codes, other outside sets and scores, strong probes as well
     python reproduce.py --only=held-out,ablations  two digits that training never sees; DisenIB with one thing changed
+    python reproduce.py --report --with=swaps-page results/swaps.html too, a page to play with, from checkpoints
+    python reproduce.py --cluster=slurm --slurm_gpus=1 --seeds=0,1,2    as jobs of a cluster: docs/cluster.md
     python reproduce.py --sweep=lambda_kl:1e-5..1e-1:9 --model=vib --hfunc=pow    the IB curve, beside DisenIB's point
     python reproduce.py --sweep=emb_dim:4,8,16     any option of train_lagrangian.py that is a number, and lists
 
@@ -23,6 +24,7 @@ On two CPU cores a Lagrangian run takes 5 to 35 minutes and a DisenIB run hours.
 Exit status 1: something failed, or is not finished because another process is at it.
 """
 
+import re
 import shlex
 import shutil
 import sys
@@ -34,16 +36,28 @@ from pathlib import Path
 from custom_pkg import options as opt
 from custom_pkg.compute import pick_device, visible_gpus
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, run_script
-from custom_pkg.options import desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
+from custom_pkg.options import between, desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
 from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
 from modellib.ib_lagrangian import with_a_rate
-from reporting import grid
+from reporting import grid, slurm
 from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.plan import plan
-from reporting.runner import Ends, ending, holder, log_of, run_all
+from reporting.runner import Ends, holder, log_of, run_all
+from reporting.task import ending
 
-STAGES = (*grid.STAGES, "swaps-page")  # as --with calls them
+HERE: dict = {"cluster": ("none",)}
+SLURM: dict = {"cluster": ("slurm",)}
+STAGES = (*grid.STAGES, "swaps-page")
+
+
+def partition_complaint(text: str) -> str | None:
+    return None if re.fullmatch(r"[\w.,-]*", text) else "must be the name of a partition"
+
+
+def slurm_option_complaint(text: str) -> str | None:
+    known = re.fullmatch(r"[a-z][a-z-]*=\S+", text)
+    return None if known else "must be a long option of sbatch with its value, like account=lab"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +81,36 @@ class Options:
     stages: tuple[str, ...] = option(
         (), group="which runs", check=desc_complaint,
         help="also --with: what is made after the runs (robustness attacks those of the comparison; objections are "
-        "both codes, other scores and outside sets, calibration, strong probes; swaps-page is a page to play with), "
-        "and the descriptions of finished runs of yours for the report",
+        "both codes, other scores and outside sets, calibration and strong probes; swaps-page is a page to play "
+        "with), and the descriptions of finished runs of yours for the report",
     )
     list: bool = option(False, group="how", help="start nothing: show what would run and how long; also --dry_run")
     report: bool = option(False, group="how", help="start nothing: build the report from what is on disk")
-    jobs: int = option(1, group="how", check=size, help="runs side by side, shared out evenly among the GPUs")
+    jobs: int = option(
+        1, group="how", check=size, only_with=HERE, help="runs side by side, spread evenly over the GPUs"
+    )
     precision: str = option("fp32", group="how", choices=("fp32", "bf16"), help="passed on to the DisenIB scripts")
     data_root: str = option(
         "STORAGE/datasets", group="how", check=place_complaint, help="passed on: where data sets lie or are put"
     )
     device: str = option("auto", group="how", check=device_complaint, help="passed on: auto is a GPU if there is one")
+    cluster: str = option("none", group="Slurm", choices=("none", "slurm"), help="slurm: submit the runs as job arrays")
+    slurm_partition: str = option(
+        "", group="Slurm", check=partition_complaint, only_with=SLURM, help="of the jobs; without it Slurm's default"
+    )
+    slurm_time: int = option(
+        720, group="Slurm", check=size, only_with=SLURM, help="minutes, before whose end a run saves and queues again"
+    )
+    slurm_gpus: int = option(0, group="Slurm", check=between(0, 8), only_with=SLURM, help="for each run")
+    slurm_cpus: int = option(4, group="Slurm", check=size, only_with=SLURM, help="for each run, and its threads")
+    slurm_mem: int = option(8, group="Slurm", check=size, only_with=SLURM, help="GB for each run")
+    slurm_array_parallelism: int = option(
+        64, group="Slurm", check=size, only_with=SLURM, help="runs of an array at a time, at most"
+    )
+    slurm_options: tuple[str, ...] = option(
+        (), group="Slurm", check=slurm_option_complaint, only_with=SLURM,
+        help="others of sbatch, like account=lab,qos=high"
+    )
 
 
 def main() -> None:
@@ -107,19 +140,25 @@ def main() -> None:
     if options.report:
         show_report(options, own)
         return
-    device = pick_device(options.device)  # refuses one that is not there, before every run does
-    runs = runs_of(options)
+    if options.cluster == "none":
+        device = pick_device(options.device).type  # refuses one that is not there, before every run does
+    else:
+        device = "cuda" if options.slurm_gpus else "cpu"
+    runs, stages = runs_of(options), [grid.STAGES[name] for name in options.stages if name in grid.STAGES]
     if options.list:
-        later = [run for name in options.stages if name in grid.STAGES for run in grid.STAGES[name](runs)]
-        print(plan(runs, later, jobs=options.jobs, device=device.type))
+        measured = [run for stage in stages for run in stage(runs)]
+        print(plan(runs, measured, jobs=options.jobs, device=device))
         return
     with StopRequest() as stop:
-        run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
+        if options.cluster == "slurm":
+            run_them = partial(slurm.run_all, parameters=slurm_parameters(options), stop=stop)
+        else:
+            run_them = partial(run_all, jobs=options.jobs, stop=stop, gpus=visible_gpus(options.device))
         ends = run_them(runs)
         trained = ends.finished
-        for stage in (name for name in options.stages if name in grid.STAGES):
+        for stage in stages:
             if not ends.interrupted:
-                ends += run_them(grid.STAGES[stage](trained))
+                ends += run_them(stage(trained))
     if ends.finished and not ends.interrupted:
         show_report(options, own)
     missing = tell(ends)
@@ -150,11 +189,22 @@ def runs_of(options: Options) -> list[grid.Run]:
     return [replace(run, extra=(*run.extra, *passed_on)) for run in runs]
 
 
+def slurm_parameters(options: Options) -> dict:
+    """For submitit's SlurmExecutor."""
+    return {
+        "time": options.slurm_time, "cpus_per_task": options.slurm_cpus, "mem": f"{options.slurm_mem}GB",
+        "array_parallelism": options.slurm_array_parallelism,
+        **({"partition": options.slurm_partition} if options.slurm_partition else {}),
+        **({"gpus_per_node": options.slurm_gpus} if options.slurm_gpus else {}),
+        "additional_parameters": {"requeue": True, **dict(each.split("=", 1) for each in options.slurm_options)},
+    }
+
+
 def check_own(options: Options, own: Sequence[str]) -> None:
     """Raise UserError for what --with cannot mean."""
-    starts = [name for name in options.stages if name in grid.STAGES]
-    if options.report and starts:
-        raise UserError(f"--with={starts[0]} starts something, and --report nothing: leave one of them out")
+    starting = [name for name in options.stages if name in grid.STAGES]
+    if options.report and starting:
+        raise UserError(f"--with={starting[0]} starts something, and --report nothing: leave one of them out")
     if own and options.quick:
         raise UserError(f"--with={own[0]}: --quick has a report of its own, without runs of yours")
     if own:

@@ -47,7 +47,10 @@ class Options(ComparisonOptions):
     """Defaults are the published settings."""
 
     model: str = option(
-        "vib", group="objective", choices=MODELS, instead={"disenib": "python train_disenib.py"},
+        "vib", group="objective", choices=MODELS, instead={
+            "disenib": "python train_disenib.py",
+            **{f"squared{model}": f"--model={model} --hfunc=pow --lambda_kl=0.001" for model in ("vib", "nib")},
+        },
         help="bound on I(X;T); plain has none, and a code without noise",
     )
     lambda_kl: float = option(
@@ -181,7 +184,12 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
         run.log.say(epoch_line(metrics, progress, time.monotonic() - began))
         run.end_if_asked()
 
-    results = run.final_evaluation(partial(quantitative.evaluate_published, model, loaded, options=options))
+    def at_the_end() -> dict:
+        metrics = quantitative.evaluate_published(model, loaded, options=options)
+        quantitative.show(run.log, model, loaded, metrics, step=progress.step, batch_size=options.eval_batch_size)
+        return metrics
+
+    results = run.final_evaluation(at_the_end)
     run.log.say(closing(results, start))
     run.log.close()
 

@@ -35,13 +35,14 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Turns SIGINT, SIGTERM or SIGHUP into a wish that the loop reads (`signum`); a second SIGINT stops at once.
+    """Turns a signal into a wish that the loop reads (`signum`); a second SIGINT stops at once.
 
-    Use as a context manager. Where there is nothing to finish first, set `at_once`: the signal then raises
-    KeyboardInterrupt.
+    SIGINT, SIGTERM and SIGHUP do so, and SIGUSR1, by which Slurm may tell a job that its time is nearly over. Use as a
+    context manager. Where there is nothing to finish first, set `at_once`: the signal then raises KeyboardInterrupt.
     """
 
-    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+    NAMES = "SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"
+    SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
     def __init__(self):
         self.signum: int | None = None

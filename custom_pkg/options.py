@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import os
 import re
 import sys
 import typing
@@ -45,7 +46,19 @@ ANSWERED = {  # its flags that have no meaning here -> what to do
     "load_from": "go on with a run by its --desc and --resume; evaluate.py --checkpoint=PATH evaluates a file",
     "freq_iter_log": "losses are logged after every epoch: leave it out",
 }
-HINTS = {"--lr": "--learning_rate", "--seed": "--rand_seed", "--gpu": "--device", "--lambda": "--lambda_kl"}
+HINTS = {  # what other projects call it -> here, the first that the script has
+    "lr": ("learning_rate",), "bs": ("batch_size", "eval_batch_size"), "seed": ("rand_seed", "seeds"),
+    "rand_seed": ("seeds",), "seeds": ("rand_seed",), "epochs": ("steps",), "steps": ("epochs",),
+    **dict.fromkeys(("iters", "n_iters", "max_iter"), ("steps", "epochs")), "lambda": ("lambda_kl",),
+    "beta": ("lambda_kl",),
+    "eps": ("eval_attack_epsilons",), "epsilon": ("eval_attack_epsilons",), "ckpt": ("checkpoint", "resume"),
+    "name": ("desc",), "exp": ("desc",), "exp_name": ("desc",), "data": ("data_root",), "root": ("data_root",),
+    **dict.fromkeys(("gpu", "gpus", "cuda", "no_cuda", "cpu"), ("device",)), "fp16": ("precision",),
+    "amp": ("precision",), "bf16": ("precision",), "checkpoint": ("resume",),
+}
+TRUTHS: dict[str, bool] = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(
+    ("false", "0", "no", "off"), False
+)}
 
 
 def option(
@@ -97,7 +110,7 @@ def desc_complaint(desc: str) -> str | None:
     if not all(re.fullmatch(r"[A-Za-z0-9_=,+.-]+", part, re.ASCII) and part.strip(".") for part in parts):
         return "must be a path inside STORAGE/experiments, of letters, digits and any of _ - . = , + between slashes"
     if any(re.fullmatch(r"seed\d+", part) for part in parts):
-        return "must not hold a part like seed0: those folders are made for the seeds"
+        return "must not hold a part like seed0: those folders are made for the seeds, which --rand_seed chooses"
     return None
 
 
@@ -107,7 +120,9 @@ def seed_complaint(seed: int) -> str | None:
 
 def place_complaint(path: str) -> str | None:
     """What is wrong with the path of a folder that the user names, or None."""
-    return None if path.isprintable() and 0 < len(path) <= 1000 else "must be a path of at most 1000 plain characters"
+    if not path.isprintable() or not 0 < len(path) <= 1000:
+        return "must be a path of at most 1000 plain characters"
+    return "there is no such home folder" if os.path.expanduser(path).startswith("~") else None
 
 
 def device_complaint(name: str) -> str | None:
@@ -199,7 +214,7 @@ def longer(options, saved: dict) -> dict[str, tuple[int, int]]:
     """Those of the differences by which a run that goes on is to become longer."""
     return {
         name: (before, now) for name, (before, now) in differences(options, saved).items()
-        if name in LENGTHS and isinstance(before, int) and before < now
+        if name in LENGTHS and isinstance(before, int) and isinstance(now, int) and before < now
     }
 
 
@@ -228,11 +243,10 @@ def _argument(cls, field) -> dict:
             value = _read(kind, text)
         except (ValueError, KeyError):
             raise UserError(f"--{field.name}={shown(text)}: {_expected(kind, distinct)} expected") from None
-        if isinstance(value, tuple) and distinct:
-            value = tuple(dict.fromkeys(value))
         if field.name == "desc":
-            value = re.sub(r"^(\./)?STORAGE/experiments/(.*?)/*$", r"\2", text)
-        return _checked(field, value)
+            value = _desc_meant(text)
+        value = _checked(field, value)
+        return tuple(dict.fromkeys(value)) if isinstance(value, tuple) and distinct else value
 
     default = "must be given" if field.default is MISSING else f"default {_written(field.default)}"
     argument = {
@@ -244,6 +258,12 @@ def _argument(cls, field) -> dict:
     if kind is bool:
         argument |= {"nargs": "?", "const": True, "metavar": "true|false"}
     return argument
+
+
+def _desc_meant(path: str) -> str:
+    """The description in what a shell completes, or a run has said of its place: a path to its folder."""
+    here = f"({re.escape(os.getcwd())}/)?" if path.startswith("/") else r"(\./)?"
+    return re.sub(rf"^{here}(STORAGE/experiments/)?(?=[^/])(.*?)/*$", r"\3", path)
 
 
 def _device_of(ids: str) -> str:
@@ -262,9 +282,9 @@ def _read(kind, text: str) -> Any:
         inner = text.removeprefix("[").removesuffix("]").strip()
         if not inner and text:
             return ()
-        return tuple(_read(typing.get_args(kind)[0], part.strip()) for part in inner.split(","))
+        return tuple(_read(typing.get_args(kind)[0], part.strip(" '\"")) for part in inner.split(","))
     if kind is bool:
-        return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        return TRUTHS[text.lower()]
     if kind in (int, float) and "_" in text:  # Python reads 1_0 as ten
         raise ValueError
     return kind(text)
@@ -274,19 +294,26 @@ def _checked(field, value):
     """The value, if the field allows it. Raises UserError."""
     choices, check, instead = (field.metadata[name] for name in ("choices", "check", "instead"))
     if choices:  # however they are written
-        lower = [element.lower() if element.lower() in choices else element for element in _elements(value)]
-        value = tuple(lower) if isinstance(value, tuple) else lower[0]
+        known = {_squeezed(choice): choice for choice in choices}
+        meant = [known.get(_squeezed(element), element) for element in _elements(value)]
+        value = tuple(meant) if isinstance(value, tuple) else meant[0]
     for element in _elements(value):
         complaint = check(element) if check else None
         if isinstance(element, float) and not math.isfinite(element):
             complaint = "must be a finite number"
         elif choices and element not in choices:
             complaint = f"must be {' or '.join(choices)}"
-            if meant := instead.get(str(element).lower()):
+            near = difflib.get_close_matches(str(element).lower(), choices, 1)
+            if meant := instead.get(_squeezed(str(element)), *near):
                 complaint += f"; you may look for {meant}"
         if complaint:
             raise UserError(f"--{field.name}={shown(_written(value))}: {complaint}")
     return value
+
+
+def _squeezed(text: str) -> str:
+    """A name without case, dashes and underscores."""
+    return re.sub("[-_ ]", "", text.lower())
 
 
 def _elements(value) -> tuple:
@@ -318,7 +345,10 @@ def _unknown_option(unknown: list[str], argv: list[str], known: list[str], lists
     option, *values = before[-2:] + unknown if len(before) > 1 else [""]  # --sizes 512 256, of which 256 is unknown
     if option in lists and not any(value.startswith("-") for value in values):
         return f"{name} stands alone: did you mean {option}=[{','.join(map(shown, values))}]?"
-    near = [HINTS[name]] if HINTS.get(name) in known else difflib.get_close_matches(name, known, n=1)
+    bare = {option.removeprefix("--"): option for option in known}
+    meant = name.lstrip("-").replace("-", "_").lower()
+    near = [bare[option] for option in HINTS.get(meant, ()) if option in bare]
+    near += [bare[option] for option in difflib.get_close_matches(meant, bare, 1)]
     hint = f"did you mean {near[0]}?" if near else "--help lists all options"
     return f"unknown option {name} ({hint})"
 

@@ -6,11 +6,13 @@
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from custom_pkg import files
 from custom_pkg.errors import UserError
 from custom_pkg.files import lock, make_folder, read_json, remove_temporaries
 from custom_pkg.options import RunOptions, longer, other_run, shown
@@ -59,6 +61,11 @@ class RunFolder:
             raise UserError(f"{self.config} holds no options: mend it, or start anew with --overwrite")
         return options
 
+    def script(self) -> str | None:
+        """The name of the script that the run was started with, as its config.json has it."""
+        begun = str(read_json(self.config).get("command", "")) if self.config.exists() else ""
+        return next((Path(word).name for word in begun.split() if word.endswith(".py")), None)
+
     def products(self) -> str:
         """How the run that lies here makes its float32 products, as `compute.products` has it."""
         try:
@@ -105,16 +112,16 @@ class RunFolder:
 
     def _check_script(self) -> None:
         """Refuse to go on with a run of another script than the one that is running."""
-        begun = str(read_json(self.config).get("command", "")) if self.config.exists() else ""
-        scripts = [Path(word).name for word in begun.split() if word.endswith(".py")]
-        if scripts and scripts[0] != (here := Path(sys.argv[0]).name) and here.startswith("train_"):
-            raise UserError(f"{self.path} is a run of {shown(scripts[0])}: resume it with that script")
+        script, here = self.script(), Path(sys.argv[0]).name
+        if script and script != here and here.startswith("train_"):
+            raise UserError(f"{self.path} is a run of {shown(script)}: resume it with that script")
 
     @contextmanager
     def open(self, options: RunOptions) -> Iterator[None]:
         """Hold the run's folder for this process, checked again and emptied first with --overwrite.
 
-        Raises UserError when another process holds it.
+        Raises UserError when another process holds it: by the kernel's lock, which on most shared file systems holds
+        between nodes too, and where it does not, by the sign of life that the holder gives in the lock's file.
         """
         try:
             make_folder(self.path)
@@ -123,9 +130,15 @@ class RunFolder:
             raise UserError(f"cannot write in {self.path}: {error.strerror}") from None
         with held:
             lock(held, self._refuse)
+            held.seek(0)
+            before = held.read().strip()  # empty after an end that was not a kill
+            if before.partition(" on ")[2] not in ("", socket.gethostname()):
+                print(f"process {before} was here last: looking for {3 * files.BEAT:.0f} s whether it still is")
+                if files.is_beating(self.path / ".lock"):
+                    self._refuse(before)
             self.check(options)  # it may have changed since it was last looked at
             held.truncate(0)
-            held.write(f"{os.getpid()}\n")
+            held.write(f"{os.getpid()} on {socket.gethostname()}\n")
             held.flush()
             if options.overwrite:
                 self._empty()
@@ -133,7 +146,11 @@ class RunFolder:
             self.tensorboard.mkdir(parents=True, exist_ok=True)
             for place in (self.path, self.checkpoints, self.pictures):
                 remove_temporaries(place)
-            yield
+            try:
+                with files.beating(self.path / ".lock"):
+                    yield
+            finally:
+                held.truncate(0)
 
     def _refuse(self, holder: str) -> None:
         raise UserError(

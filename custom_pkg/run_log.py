@@ -18,13 +18,24 @@ import torch
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made when imported
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # as above
 from tensorboardX.record_writer import masked_crc32c
-from tensorboardX.summary import image, scalar, text
+from tensorboardX.summary import custom_scalars, histogram, hparams, image, scalar, text
 from torch import Tensor
 from tqdm import tqdm
 
 from custom_pkg.errors import RunFailed
 from custom_pkg.files import sync, write_through
+from custom_pkg.options import FREE_AT_RESUME
 from custom_pkg.run_folder import RunFolder
+
+CHARTS = {  # TensorBoard's tab of custom scalars: losses first, the figures of the trained model last
+    "losses": {"terms of the objective": ["Multiline", ["train/loss"]], "others": ["Multiline", ["train/(?!loss)"]]},
+    "on the way": {
+        "accuracy": ["Multiline", ["eval/.*/accuracy"]], "information, nats": ["Multiline", ["eval/.*/mi_x"]],
+    },
+    "trained": {
+        "accuracy": ["Multiline", ["trained/.*/accuracy"]], "information, nats": ["Multiline", ["trained/.*/mi_x"]],
+    },
+}
 
 
 class RunLog:
@@ -50,16 +61,37 @@ class RunLog:
 
     def scalars(self, values: dict[str, float], *, epoch: int, step: int) -> None:
         """Log values under names like `train/loss_dec`, at this step, to metrics.jsonl and TensorBoard."""
-        write_through(self._metrics, (json.dumps({"epoch": epoch, "step": step, **values}) + "\n").encode())
-        self._add(step, *(scalar(name, value) for name, value in values.items()))
+        self._append({"epoch": epoch, "step": step} | values)
+        self._add(step, *_scalars(values))
 
-    def text(self, name: str, content: str) -> None:
-        """Put a text (markdown) into TensorBoard."""
-        self._add(0, text(name, content))
+    def options(self, options: dict) -> None:
+        """Put the options of a run into TensorBoard, as a text and for its tab of hyperparameters."""
+        plain = {
+            name: value if isinstance(value, str | int | float) else json.dumps(value)
+            for name, value in options.items() if name not in FREE_AT_RESUME
+        }
+        _, start, _ = hparams(plain, {})  # without what all runs are said to have: TensorBoard finds that in each
+        listed = "\n".join(f"    --{name}={value}" for name, value in options.items())
+        self._add(0, text("options", listed), start, custom_scalars(CHARTS))
+
+    def trained(self, values: dict[str, float], *, epoch: int, step: int) -> None:
+        """Log what was measured at the end: "final/…" in metrics.jsonl, and in TensorBoard "trained/…", which it sorts
+        behind "train/…".
+        """
+        self._append({"epoch": epoch, "step": step} | {f"final/{name}": value for name, value in values.items()})
+        _, _, end = hparams({}, {})
+        self._add(step, *_scalars({f"trained/{name}": value for name, value in values.items()}), end)
 
     def picture(self, name: str, pixels: np.ndarray, *, step: int) -> None:
         """Put a picture (H, W, 3) uint8 into TensorBoard."""
         self._add(step, image(name, pixels, dataformats="HWC"))
+
+    def histogram(self, name: str, values: np.ndarray, *, step: int) -> None:
+        """Put how values are distributed into TensorBoard."""
+        self._add(step, histogram(name, values, bins=64))
+
+    def _append(self, line: dict[str, float]) -> None:
+        write_through(self._metrics, (json.dumps(line) + "\n").encode())
 
     def _add(self, step: int, *summaries: Summary) -> None:
         now = time.time()
@@ -142,6 +174,11 @@ def cut(folder: RunFolder, lengths: dict[str, int]) -> list[str]:
         if found[path.name] > length:
             os.truncate(path, length)
     return [name for name, length in lengths.items() if found.get(name, 0) < length]
+
+
+def _scalars(values: dict[str, float]) -> list[Summary]:
+    """For TensorBoard; without the points of curves, which lie deeper than group, set, name and size of a figure."""
+    return [scalar(name, value) for name, value in values.items() if name.count("/") <= 3]
 
 
 def _record(event: Event) -> bytes:

@@ -16,7 +16,7 @@ from custom_pkg import checkpoints, run_log
 from custom_pkg.compute import GlobalGenerators, machine
 from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError
 from custom_pkg.files import link_atomically, read_json, write_json
-from custom_pkg.options import RunOptions, longer, to_dict
+from custom_pkg.options import TRUTHS, RunOptions, longer, to_dict
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.run_log import LossHistory, RunLog
 from custom_pkg.terminal import flatten
@@ -118,7 +118,7 @@ class TrainingRun:
             write_json(folder.config, describe_run(options, start.data, start.device))
             run_log.cut(folder, {})
             self.log = RunLog(folder)
-            self.log.text("options", "\n".join(f"    --{name}={value}" for name, value in options.items()))
+            self.log.options(options)
         self._began, self._seconds_before = time.monotonic(), self._progress.seconds
         if self._progress.step == 0:
             self.save()  # from now on there is a checkpoint to go on from
@@ -183,14 +183,17 @@ class TrainingRun:
             )
 
     def interruptible(self, evaluate: Callable[[], dict]) -> dict:
-        """Call `evaluate` so that a signal ends it at once. To be called when everything is saved."""
+        """Call `evaluate` so that a signal ends it at once, and training draws what it would have drawn without it.
+
+        To be called when everything is saved.
+        """
         self._start.stop.at_once = True
-        began = time.monotonic()
+        began, drawn_from = time.monotonic(), self._generators["global"].get_state()
         try:
             if self._start.stop.signum is not None:  # it came after the last look
                 raise KeyboardInterrupt
             return evaluate()
-        except ValueError as error:  # codes or scores that are not numbers
+        except (ValueError, FloatingPointError) as error:  # codes or scores that are not numbers
             raise RunFailed(f"the evaluation failed ({error}); all training before it is saved") from None
         except KeyboardInterrupt:
             raise Interrupted(
@@ -199,6 +202,7 @@ class TrainingRun:
             ) from None
         finally:
             self._start.stop.at_once = False
+            self._generators["global"].set_state(drawn_from)
             self._began += time.monotonic() - began  # no training meanwhile
 
     def final_evaluation(self, evaluate: Callable[[], dict]) -> dict:
@@ -212,7 +216,7 @@ class TrainingRun:
         metrics = self.interruptible(evaluate)
         if curves := metrics.pop("ood_curves", None):
             write_json(self._folder.path / "detection-curves.json", {**self._progress.position(), **curves})
-        self.log.scalars(flatten({"final": metrics}), **self._progress.position())
+        self.log.trained(flatten(metrics), **self._progress.position())
         self.log.lengths()  # on disk, before evaluation.json says that all is done
         seconds = {"training": self._progress.seconds, "evaluation": time.monotonic() - began}
         write_json(self._folder.times, {name: round(value, 1) for name, value in seconds.items()})
@@ -225,7 +229,7 @@ def resume_command() -> str:
     """This process's command, turned into one that goes on with the run."""
     words, skip_value = [], False
     for word in sys.argv:
-        if skip_value and word.lower() in ("true", "false"):
+        if skip_value and word.lower() in TRUTHS:
             skip_value = False
             continue
         skip_value = word in ("--resume", "--overwrite")

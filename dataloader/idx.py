@@ -60,7 +60,10 @@ def mirrors_of(torchvision_class: type[MNIST]) -> list[Way]:
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
     """The bytes of an IDX file with `ndim` dimensions, shaped as its header says. Raises DatasetError."""
-    data = bytearray(content_of(path, MAX_RAW_BYTES))  # an array of its own, to be written to
+    try:
+        data = bytearray(content_of(path, MAX_RAW_BYTES))  # an array of its own, to be written to
+    except ValueError:
+        data = b""
     start = 4 + 4 * ndim
     shape = struct.unpack(f">{ndim}I", data[4:start]) if len(data) >= start else ()
     if data[:4] != bytes((0, 0, 0x08, ndim)) or math.prod(shape) != len(data) - start:

@@ -3,6 +3,7 @@
 Whatever way a file came, it is used only if its hash is right.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -45,15 +46,15 @@ class KnownFiles:
     def find(self, folder: Path, report: Callable[[str], None] = print) -> tuple[dict[str, Path], str]:
         """Where the files are, and where they came from in plain words: `folder`, or wherever below `root` they lie.
 
-        Intact files in another layout, .gz or not, are read where they are; otherwise `folder` is filled. Raises
-        DatasetError, as `prepare` does.
+        Intact files in another layout or under another name, .gz or not, are read where they are; otherwise `folder`
+        is filled. Raises DatasetError, as `prepare` does.
         """
         in_folder = {name: folder / name for name in self.sha256}
         with suppress(OSError):
-            if self.root and self._unusable(folder):
-                candidates = self._candidates(self.root, folder)
-                found = {name: path for name, path in candidates if self._is_intact(name, path)}
-                if found.keys() == self.sha256.keys():
+            if self.root and (problems := self._unusable(folder)):
+                found = {name: path for path in self._candidates(self.root, folder) if (name := self._name_of(path))}
+                packed = all(found.get(name) == folder / f"{name}.gz" for name in problems)  # `prepare` unpacks them
+                if found.keys() == self.sha256.keys() and not (packed and os.access(folder, os.W_OK)):
                     places = sorted({str(path.parent) for path in found.values()})
                     return found, f"files in {' and '.join(places)}"
         return in_folder, self.prepare(folder, report)
@@ -69,6 +70,8 @@ class KnownFiles:
             if not problems:
                 return f"files in {folder}"
             for name, problem in problems.items():
+                if (folder / name).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, f"{name} is a folder where a file is needed")
                 if problem == "damaged":
                     report(f"{self.name}: {folder / name} is damaged (wrong SHA-256) and must be replaced")
             with locked(folder, lambda: report(f"{self.name}: waiting for another process to fill {folder}")):
@@ -80,27 +83,27 @@ class KnownFiles:
                 f"{self.name}: cannot use {folder} ({reason}); choose another data root or mend this one"
             ) from error
 
-    def _candidates(self, root: Path, folder: Path) -> list[tuple[str, Path]]:
-        """(name, path) of what is called like one of the files, in the layouts of other projects below `root`."""
-        wanted = {_squeezed(name): name for name in self.sha256}
-        inner = [place for place in root.iterdir() if _squeezed(place.name) in (_squeezed(self.name), "raw")]
-        places = [root, *inner, *(place / "raw" for place in inner)]
-        paths = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
-        named = [(wanted.get(_squeezed(path.name.removesuffix(".gz"))), path) for path in paths]
-        unpacked_here = os.access(folder, os.W_OK)  # by `prepare`
-        return [(name, path) for name, path in named if name and not (unpacked_here and path.parent == folder)]
+    def _candidates(self, root: Path, folder: Path) -> list[Path]:
+        """What is called about like one of the files, below `root` in the layouts of other projects, or beside other
+        data; a folder of such a name, as some programs unpack into, is looked into.
+        """
+        names = tuple(map(_squeezed, self.sha256))
+        inner = [place for place in _content(root) if place.is_dir()]
+        places = dict.fromkeys((root, *inner, *(place / "raw" for place in inner), folder))
+        called = [path for place in places for path in _content(place) if _squeezed(path.name).startswith(names)]
+        return [file for path in called for file in (_content(path) if path.is_dir() else [path])]
 
-    def _is_intact(self, name: str, path: Path) -> bool:
-        try:
-            return hashlib.sha256(content_of(path, MAX_RAW_BYTES)).hexdigest() == self.sha256[name]
-        except (OSError, ValueError):
-            return False
+    def _name_of(self, path: Path) -> str | None:
+        """Which of the files it is, by its content, whatever it is called; None for none of them."""
+        with suppress(OSError, ValueError):
+            found = hashlib.sha256(content_of(path, MAX_RAW_BYTES)).hexdigest()
+            return next((name for name, wanted in self.sha256.items() if wanted == found), None)
 
     def _unusable(self, folder: Path) -> dict[str, str]:
         """File name -> what is wrong with it, for those that cannot be used."""
         problems = {}
         for name, wanted in self.sha256.items():
-            if not (folder / name).exists():
+            if not (folder / name).is_file():
                 problems[name] = "missing"
             elif sha256_of(folder / name) != wanted:
                 problems[name] = "damaged"
@@ -120,7 +123,7 @@ class KnownFiles:
                 try:
                     for name, data in way.fetch(wanted, Path(scratch)):
                         if hashlib.sha256(data).hexdigest() == self.sha256[name]:
-                            replace_file(folder / name, data)
+                            self._put(folder / name, data, report)
                             origins[name] = way.name
                         else:
                             reasons.append(f"{name} has the wrong SHA-256")
@@ -135,6 +138,13 @@ class KnownFiles:
             raise DatasetError(self._all_failed(folder, lacking, failures))
         report(f"{self.name}: {folder} is complete")
         return _in_words(origins)
+
+    def _put(self, path: Path, data: bytes, report: Callable[[str], None]) -> None:
+        """Write a file. What is there and not cut short, like that of another data set, is kept beside it."""
+        kept = path.with_name(f"{path.name}.replaced") if path.is_file() and path.stat().st_size >= len(data) else None
+        replace_file(path, data, keep=kept)
+        if kept:
+            report(f"{self.name}: what was in {path} is kept as {kept.name}")
 
     def _ways(self, folder: Path, wanted: Iterable[str]) -> list[Way]:
         # Only the .gz files that are there: that the others are not is no failure.
@@ -155,10 +165,16 @@ class KnownFiles:
         if not self.root:
             return []
         with suppress(OSError):
-            seen = self._candidates(self.root, folder)
-            if wrong := [str(path) for name, path in seen if not self._is_intact(name, path)]:
+            if wrong := [str(path) for path in self._candidates(self.root, folder) if not self._name_of(path)]:
                 return [f"Seen, but damaged or of another data set: {', '.join(wrong)}"]
         return [f"No other file of such a name was seen in {self.root.absolute()}."]
+
+
+def _content(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it is none, or may not be read."""
+    with suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
 
 
 def _squeezed(name: str) -> str:

@@ -22,8 +22,12 @@ def sha256_of(path: Path) -> str:
 
 
 def content_of(path: Path, max_bytes: int) -> bytes:
-    """A file's bytes, unpacked if it is a .gz file. Raises as `gunzip` does."""
-    return gunzip(path, max_bytes) if path.suffix == ".gz" else path.read_bytes()
+    """A file's bytes, unpacked if they are packed with gzip, whatever it is called. Raises as `gunzip` does."""
+    if path.stat().st_size > max_bytes or not path.is_file():
+        raise ValueError("not a file, or too large a one")
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gunzip(path, max_bytes) if packed else path.read_bytes()
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataloader.image_dataset import DatasetError
-from dataloader.raw_files import gunzip
+from dataloader.raw_files import content_of, gunzip
 
 MAX_RAW_BYTES = 64 * 2**20  # the largest raw file of the MNIST family has 47 MB, the archive of dSprites 26 MB
 
@@ -24,7 +24,7 @@ def gz_files_in(folder: Path, names: Sequence[str], scratch: Path) -> Iterator[t
     for name in names:
         path = folder / f"{name}.gz"
         try:
-            data = gunzip(path, MAX_RAW_BYTES)
+            data = content_of(path, MAX_RAW_BYTES)
         except FileNotFoundError:
             failures.append(f"{path} is not there")
         except (OSError, ValueError) as error:

@@ -14,8 +14,9 @@ from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar, flatten
 from custom_pkg.training_run import Progress, Start, TrainingRun
 from dataloader.batches import ShuffledBatches
+from experiments import quantitative
 from experiments.experiment import Loaded
-from experiments.option_groups import DisenIBOptions, DisentanglingOptions
+from experiments.option_groups import ComparisonOptions, DisenIBOptions, DisentanglingOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
 from experiments.start import closing, introduction
@@ -97,7 +98,12 @@ def train_disenib(
     pictures = None
     if isinstance(model, SwappingModel) and isinstance(options, DisentanglingOptions):
         pictures = Pictures(model, loaded, start.folder, options)
-    evaluate = partial(experiment.evaluate, model, loaded, options=options)
+
+    def evaluate() -> dict:
+        metrics = experiment.evaluate(model, loaded, options=options)
+        if isinstance(options, ComparisonOptions):
+            quantitative.show(run.log, model, loaded, metrics, step=progress.step, batch_size=options.eval_batch_size)
+        return metrics
 
     steps = range(progress.step, options.steps)
     for step in bar(steps, "training", total=options.steps, initial=progress.step, unit="step"):

@@ -4,16 +4,21 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import dataloader
 from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
+from custom_pkg.pictures import scatter
+from custom_pkg.run_log import RunLog
 from custom_pkg.terminal import announced_bar
 from dataloader import DATASETS
+from experiments.catalogue import published_on
 from experiments.experiment import Loaded, Outside, where_float64_is
 from experiments.option_groups import ComparisonOptions
 from modellib import disenib, ib_lagrangian
+from modellib.evaluations.common import encode, finite_outputs
 from modellib.evaluations.protocol import METRICS, NOISES, SPLITS, Evaluation, EvaluationSettings, evaluate
 from modellib.model import Model, SwappingModel
 from modellib.networks import FixedStdEncoder
@@ -93,4 +98,31 @@ def evaluate_published(
         ),
         generator=lambda *names: generator(options.rand_seed, "evaluation", *names, device=device),
     )
-    return evaluate(on, metrics=metrics, splits=splits)
+    with finite_outputs(*model.modules()):
+        return evaluate(on, metrics=metrics, splits=splits)
+
+
+def in_the_plane(found: dict[str, float]) -> tuple[float, float]:
+    """I(X;T) and I(Y;T) of a set, of that code whose informations are published for the model."""
+    suffix = "_mean_code" if "mi_xt_mean_code" in found else ""
+    return found.get(f"mi_xt{suffix}", found.get("mi_xt_deterministic", 0.0)), found[f"mi_yt{suffix}"]
+
+
+def show(log: RunLog, model: Model, loaded: Loaded, results: dict[str, dict], *, step: int, batch_size: int) -> None:
+    """In TensorBoard: where the model lies in the information plane, and a histogram of the stds of its test codes,
+    but not of DisenIB's, which are an option.
+    """
+    train, test = results["train"], results["test"]
+    paper = [in_the_plane(figures["test"]) for figures in published_on(loaded.data.name).values()]
+    groups = [
+        *([("the paper's models, test set", "lightgrey", paper)] if paper else []),
+        ("training set", "#0072B2", [in_the_plane(train)]), ("test set", "#D55E00", [in_the_plane(test)]),
+    ]
+    plane = scatter(
+        groups, axes=("I(X;T), nats, to its ceiling log N", "I(Y;T), nats, to its ceiling H(Y)"),
+        ends=(train["mi_xt_ceiling"], train["mi_yt_ceiling"]),
+    )
+    log.picture("pictures/information-plane", np.asarray(plane), step=step)
+    if not isinstance(model, SwappingModel):
+        mean, std = encode(model.encoder, loaded.sets["test"][0], batch_size=batch_size)
+        log.histogram("codes/std", std.expand_as(mean).cpu().numpy(), step=step)

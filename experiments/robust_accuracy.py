@@ -14,6 +14,7 @@ from custom_pkg.files import read_json, write_json
 from custom_pkg.terminal import bar, format_table
 from experiments.experiment import Loaded
 from modellib.evaluations.attacks import Target, adversarial
+from modellib.evaluations.common import finite_outputs
 from modellib.evaluations.robustness import robustness
 from modellib.model import Model
 
@@ -61,19 +62,22 @@ def measure(
     others = None
     if source is not None:
         plain = Target(source.encoder, source.decoder, image_shape=shape)
-        others = {
-            epsilon: adversarial(
-                "pgd_margin", plain, images, labels, epsilon=epsilon,
-                generator=generator(seed, "robustness, transfer", str(epsilon), device=device),
-            )[0]
-            for epsilon in epsilons
-        }
+        with finite_outputs(*source.modules()):
+            others = {
+                epsilon: adversarial(
+                    "pgd_margin", plain, images, labels, epsilon=epsilon,
+                    generator=generator(seed, "robustness, transfer", str(epsilon), device=device),
+                )[0]
+                for epsilon in epsilons
+            }
+    draws = partial(generator, seed, "robustness", device=device)
     try:
-        found = robustness(
-            target, images, labels, generator=partial(generator, seed, "robustness", device=device), epsilons=epsilons,
-            attacks=attacks or None, transfer_images=others, state=state, done=keep,
-            progress=partial(bar, what=f"attacks, {model.code} code", unit="look"),
-        )
+        with finite_outputs(*model.modules()):
+            found = robustness(
+                target, images, labels, generator=draws, epsilons=epsilons, attacks=attacks or None,
+                transfer_images=others, state=state, done=keep,
+                progress=partial(bar, what=f"attacks, {model.code} code", unit="look"),
+            )
     except ValueError as error:
         raise UserError(f"--attacks={','.join(attacks)}: {error}") from None
     unfinished.unlink(missing_ok=True)

@@ -24,9 +24,14 @@ def nearest_published(script: str, options: RunOptions) -> tuple[dict | None, di
     return min(found, key=lambda pair: len(pair[1]), default=(None, {}))
 
 
-def beside_the_paper(results: dict, script: str, options: RunOptions) -> str:
-    """The table of results with the paper's figures, or with the reason why they are left out."""
+def beside_the_paper(results: dict, script: str, options: RunOptions, code: str | None = None) -> str:
+    """The table of results with the paper's figures, or with the reason why they are left out.
+
+    code: what attacks and detection saw, where it is not what the published figures look at.
+    """
     published, departures = nearest_published(script, options)
+    if code and published:
+        departures["code"] = ("published", code)
     table = results_table(results, None if departures else published)
     others = ", ".join(f"--{name}={now} in place of {before}" for name, (before, now) in departures.items())
     return f"{table}\n\nwithout the paper's figures, which are of other settings: {others}" if others else table

@@ -24,7 +24,7 @@ from modellib import disenib
 from modellib.conv_networks import ARCHITECTURES
 from modellib.evaluations import protocol
 from modellib.evaluations.code_content import readable
-from modellib.evaluations.common import encode
+from modellib.evaluations.common import encode, finite_outputs
 from modellib.evaluations.dci import dci
 from modellib.evaluations.digit_classifier import train_classifier
 from modellib.evaluations.disentangling import digit_swaps, mean_images, nearest_truth, swap_error, swap_pairs
@@ -81,16 +81,17 @@ def evaluate(
         return generator(options.rand_seed, "evaluation", *names, device=device)
 
     on = protocol.Evaluation(
-        model.encoder, model.decoder, loaded.sets, {}, code="mean", progress=announced_bar,
+        model.encoder, model.decoder, loaded.sets, {}, code=model.code, progress=announced_bar,
         settings=protocol.EvaluationSettings(batch_size=batch_size), generator=random,
     )
-    results = protocol.evaluate(on, splits=splits, metrics=[name for name in metrics if name in protocol.METRICS])
     found = {}
-    for name in ("codes", "probes"):
-        if name in metrics:
-            found[name] = _read_codes(model, loaded, splits, batch_size, random, strongly=name == "probes")
-    if "swaps" in metrics:
-        found["swaps"] = _swap(model, loaded, splits, batch_size, random)
+    with finite_outputs(*model.modules()):
+        results = protocol.evaluate(on, splits=splits, metrics=[name for name in metrics if name in protocol.METRICS])
+        for name in ("codes", "probes"):
+            if name in metrics:
+                found[name] = _read_codes(model, loaded, splits, batch_size, random, strongly=name == "probes")
+        if "swaps" in metrics:
+            found["swaps"] = _swap(model, loaded, splits, batch_size, random)
     for by_split in found.values():
         for name, result in by_split.items():
             results.setdefault(name, {}).update(result)

@@ -360,9 +360,10 @@ def detection_and_noise(runs: Sequence[FinishedRun], points: dict[str, list[floa
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     papers = published_on(data)
     for run in runs:
-        method = METHODS[run.name]
-        axes.scatter(*points[run.where], s=_size(run.name), marker=method.marker, color=method.colour, alpha=0.85, lw=0,
-                     label=_label(run))
+        if (place := noise_point(run)) is not None:
+            method = METHODS[run.name]
+            axes.scatter(*place, s=_size(run.name), marker=method.marker, color=method.colour, alpha=0.85, lw=0,
+                         label=_label(run))
     for model in _models(runs):
         if model in papers:
             rate = 100 * papers[model]["ood"]["gauss"]["fpr_at_95_tpr"]
@@ -469,7 +470,7 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun]):
                 axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
                              label=f"{_label(run)}, {code} code")
     bar = figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40)
-    if bar.solids is not None:
+    if bar.solids:
         bar.solids.set_rasterized(True)  # not hundreds of stripes in the page
     model = METHODS[runs[0].name.partition("-")[0]].title
     handles = [Line2D([], [], color="0.35", lw=1, label="I(Y;T) = I(X;T)"),

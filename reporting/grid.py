@@ -103,7 +103,6 @@ class Measured(Run):
 
     @property
     def what(self) -> str:
-        """In words."""
         of = f" of its {self.code} code" if self.code else ""
         return self.asked[0].removeprefix("--metrics=").replace(",", ", ") + of
 
@@ -250,10 +249,11 @@ def sweep_values(text: str) -> tuple[str, list[float]]:
 
 def quick(run: Run) -> Run:
     """The same run made small, below quick/: on digits in the place of MNIST, on images that are drawn here."""
-    small = {flag.split("=")[0] for flag in (run.quick or "").split()}
+    smaller = (run.quick or "").split()
+    small = {flag.split("=")[0] for flag in smaller}
     flags = [flag for flag in run.flags if flag.split("=")[0] not in (*small, "--dataset")]
     dataset = [f"--dataset={QUICK_DATA}"] if any(flag.startswith("--dataset=") for flag in run.flags) else []
     desc = run.desc
     for kind in ("quant", "sweep", "held-out", "ablations"):
         desc = desc.replace(f"{kind}/{PAPER_DATA}/", f"{kind}/{QUICK_DATA}/")
-    return replace(run, flags=(*flags, *dataset, *(run.quick or "").split()), desc=f"quick/{desc}")
+    return replace(run, flags=(*flags, *dataset, *smaller), desc=f"quick/{desc}")

@@ -9,16 +9,15 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
 from custom_pkg.terminal import format_table
 from reporting.grid import Measured, Run
-from reporting.runner import SCRIPTS, others_in_place, position, state
+from reporting.runner import others_in_place, position, state
 from reporting.tables import duration
+from reporting.task import SCRIPTS
 
 KNOWN = SCRIPTS / "results" / "tables.json"
 
 
-def plan(runs: Sequence[Run], later: Sequence[Run], *, jobs: int, device: str, known: Path = KNOWN) -> str:
-    """A line a run, the commands of those that would be started, and the time in all.
-
-    later: what is measured of the runs when they are finished. device: "cpu" or "cuda".
+def plan(runs: Sequence[Run], measured: Sequence[Run], *, jobs: int, device: str, known: Path = KNOWN) -> str:
+    """A line a run, the commands of those that would be started, and the time in all. device: "cpu" or "cuda".
 
     Times are those of the committed runs of the same kind, on the same kind of device where there are such.
     """
@@ -27,16 +26,16 @@ def plan(runs: Sequence[Run], later: Sequence[Run], *, jobs: int, device: str, k
     except (UserError, KeyError):
         records = []
     rows, commands, seconds, sources, unknown = [], [], [], [], 0
-    for run in dict.fromkeys([*runs, *later]):
-        now, training = state(run), not isinstance(run, Measured)
+    for run in dict.fromkeys([*runs, *measured]):
+        now, after = state(run), isinstance(run, Measured)
         told, todo, expected = now, now in ("absent", "begun"), "–"
-        if now == "begun" and training:
+        if now == "begun" and not after:
             told = f"begun, {position(run.folder)}"
-        if now in ("begun", "finished") and training and (others := others_in_place(run, now)):
+        if now in ("begun", "finished") and not after and (others := others_in_place(run, now)):
             todo, told = False, f"another run is there, with {' '.join(others)}"
         if todo:
             commands.append(shlex.join(run.command(resume=now == "begun")))
-            same = alike(run, records) if training else []
+            same = [] if after else alike(run, records)
             here = [record for record in same if (record["machine"]["device"] == "cpu") == (device == "cpu")]
             if here:
                 seconds.append(median := statistics.median(map(_seconds, here)))
@@ -45,7 +44,8 @@ def plan(runs: Sequence[Run], later: Sequence[Run], *, jobs: int, device: str, k
                 unknown += 1
                 elsewhere = [f"{duration(_seconds(record))} on {record['machine']['device']}" for record in same[:1]]
                 expected = f"not known{''.join(f' ({words})' for words in elsewhere)}"
-        rows.append([run.desc if training else f"{run.desc}, {run.what}", str(run.seed), told, expected])
+        name = f"{run.desc}, {run.what}" if isinstance(run, Measured) else run.desc
+        rows.append([name, str(run.seed), told, expected])
     lines = [format_table(["run", "seed", "now", "expected time"], rows), ""]
     if commands:
         lines += ["would be started:", *(f"  {command}" for command in commands), ""]

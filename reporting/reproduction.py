@@ -36,13 +36,13 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
     for data, models in found["quantitative"].items():
         lacking = [name for name in METHODS if not models.get(name) and (data == PAPER_DATA or name == PROPOSED)]
         if lacking:
-            yield (f"{', '.join(title[name] for name in lacking)} on {DATA_SETS[data].title}",
+            yield (f"{', '.join(map(title.__getitem__, lacking))} on {DATA_SETS[data].title}",
                    f"--only={','.join(lacking)} --dataset={data} --seeds=0,1,2")
     models = found["quantitative"].get(PAPER_DATA, {})
     few = [name for name in published_on(PAPER_DATA) if METHODS[name].script == "train_lagrangian" and models.get(name)
            and len(models[name]["last epoch"]["seeds"]) < WANTED_SEEDS]
     if few:
-        yield f"ten seeds of {', '.join(title[name] for name in few)}", f"--only={','.join(few)} --seeds={seeds}"
+        yield f"ten seeds of {', '.join(map(title.__getitem__, few))}", f"--only={','.join(few)} --seeds={seeds}"
 
     def without(what: str, there: Sequence[str], command: str) -> Iterator[tuple[str, str]]:
         """There is a line for the methods that were run and lack it."""

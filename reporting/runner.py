@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -14,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from custom_pkg.errors import StopRequest, UserError
-from custom_pkg.files import make_folder, try_lock
+from custom_pkg.files import try_lock
 from custom_pkg.run_folder import STORAGE, RunFolder
 from experiments.option_groups import NOT_THE_EXPERIMENT
 from reporting.grid import Run
 from reporting.tables import duration
-
-SCRIPTS = Path(__file__).resolve().parents[1]
+from reporting.task import ending, last_words, start_script
 
 
 def state(run: Run) -> str:
@@ -54,10 +52,10 @@ def threads_for(jobs: int) -> int | None:
 
 @dataclass
 class Ends:
-    """How the runs ended. failed holds the exit status of each, and the last words of its log."""
+    """How the runs ended. failed holds the exit status of each, if it is known, and the last words of its log."""
 
     finished: list[Run] = field(default_factory=list)  # now or before
-    failed: list[tuple[Run, int, str]] = field(default_factory=list)
+    failed: list[tuple[Run, int | None, str]] = field(default_factory=list)
     elsewhere: list[Run] = field(default_factory=list)  # in the hands of another process
     foreign: list[tuple[Run, str]] = field(default_factory=list)  # a run with such other flags is in its place
     interrupted: bool = False
@@ -123,7 +121,7 @@ class _AtWork:
             own = {name: str(value) for name, value in own.items() if value}
             prefix = "".join(f"{name}={value} " for name, value in own.items())
             self.view.say(f"{'resumed' if now == 'begun' else 'started'}: {prefix}{shlex.join(command)}")
-            self.processes[start_script(run, command, own)] = run, time.monotonic(), gpu
+            self.processes[start_script(command, log_of(run), own)] = run, time.monotonic(), gpu
 
     def stop(self, signum: int) -> None:
         """Pass a signal on, once."""
@@ -163,33 +161,6 @@ def others_in_place(run: Run, now: str) -> list[str]:
     return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" else ())
 
 
-def start_script(run: Run, command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen:
-    """The script, with its log, in a process group of its own, so that Ctrl-C reaches it through us, once.
-
-    environment: what stands otherwise in it than in ours.
-    """
-    log = log_of(run)
-    make_folder(log.parent)
-    with open(log, "a", encoding="utf-8") as out:
-        print(f"$ {shlex.join(command)}", file=out, flush=True)
-        script = os.path.relpath(SCRIPTS / command[1])
-        return subprocess.Popen(
-            [sys.executable, script, *command[2:]], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            process_group=0 if hasattr(os, "setpgid") else None,
-            env=os.environ | environment,
-        )
-
-
-def ending(status: int) -> str:
-    """How a process ended, in words."""
-    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
-
-
-def last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else ""
-
-
 def position(folder: RunFolder) -> str:
     """How far a run is, by the last line that it has logged."""
     try:
@@ -221,13 +192,14 @@ class View:
         if self._terminal:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
-    def show(self, ends: Ends, active: Sequence[Run]) -> None:
+    def show(self, ends: Ends, active: Sequence[Run], queued: int = 0) -> None:
         if time.monotonic() - self._shown < self._pause:
             return
         self._shown = time.monotonic()
-        failed = f", {len(ends.failed)} failed" if ends.failed else ""
+        others = [f", {count} {what}" for count, what in ((queued, "queued"), (len(ends.failed), "failed")) if count]
         at_work = "; ".join(f"{run.name}, seed {run.seed}: {position(run.folder)}" for run in active)
-        line = f"{len(ends.finished)} of {self._total} runs{failed}, {duration(self._shown - self._began)} | {at_work}"
+        done = f"{len(ends.finished)} of {self._total} runs{''.join(others)}"
+        line = f"{done}, {duration(self._shown - self._began)} | {at_work}"
         if self._terminal:
             width = shutil.get_terminal_size().columns
             print(f"\r\033[K{line[: width - 1]}", end="", file=sys.stderr, flush=True)

@@ -244,6 +244,9 @@ LAYOUTS = {  # where other projects keep the files -> their folder below the dat
     "flat and packed": ("TINY", lambda name: f"{name}.gz"),
     "the root is the folder": (".", lambda name: name),
     "the root is the folder above": ("raw", lambda name: f"{name.replace('-idx', '.idx')}.gz"),
+    "shouted": ("tiny", lambda name: f"{name}.gz".upper()),
+    "beside other data": ("other/raw", lambda name: f"{name} (1)"),
+    "unpacked elsewhere, though called .gz": ("tiny", lambda name: f"{name}.gz.bak"),
 }
 
 
@@ -253,12 +256,61 @@ def test_files_in_another_layout_are_found_by_their_content_and_read_where_they_
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     for name, data in RAW.items():
         path = tmp_path / place / named(name)
-        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+        path.write_bytes(gzip.compress(data) if path.name.lower().endswith(".gz") else data)
     before = sorted(tmp_path.rglob("*"))
     dataset = tiny(never=never).load(tmp_path, pytest.fail)
     assert dataset.train.labels.tolist() == LABELS.tolist() and dataset.test.labels.tolist() == [4, 2]
     assert dataset.source == f"files in {tmp_path / place}"
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def swapped(folder):
+    (folder / TRAIN_IMAGES).rename(folder / "x")
+    (folder / TRAIN_LABELS).rename(folder / TRAIN_IMAGES)
+    (folder / "x").rename(folder / TRAIN_LABELS)
+
+
+def each_in_a_folder_of_its_name(folder):
+    for name in RAW:
+        (folder / name).rename(folder / "x")
+        (folder / name).mkdir()
+        (folder / "x").rename(folder / name / name)
+
+
+def partly_elsewhere(folder):
+    (folder.parent.parent / "tiny").mkdir()
+    (folder / TEST_LABELS).rename(folder.parent.parent / "tiny" / TEST_LABELS)
+
+
+def packed_without_a_name_for_it(folder):
+    (folder / TRAIN_IMAGES).write_bytes(gzip.compress(RAW[TRAIN_IMAGES]))
+
+
+@pytest.mark.parametrize("mess", [
+    swapped, each_in_a_folder_of_its_name, partly_elsewhere, packed_without_a_name_for_it,
+])
+def test_a_mess_is_read_by_content_and_left_as_it_is(tmp_path, filled, mess):
+    mess(filled)
+    before = sorted(tmp_path.rglob("*"))
+    dataset = tiny(never=never).load(tmp_path, pytest.fail)
+    assert dataset.train.labels.tolist() == LABELS.tolist() and torch.equal(
+        dataset.train.images.mul(255).round().to(torch.uint8)[:, 0], torch.tensor(PIXELS)
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_said_before_anything_is_fetched(tmp_path, filled):
+    (filled / TEST_IMAGES).unlink()
+    (filled / TEST_IMAGES).mkdir()
+    with pytest.raises(DatasetError, match=f"{TEST_IMAGES} is a folder"):
+        tiny(never=never).load(tmp_path, pytest.fail)
+
+
+def test_a_whole_file_of_another_data_set_is_kept_when_it_is_replaced(tmp_path, filled):
+    (filled / TRAIN_IMAGES).write_bytes(flip_a_bit(RAW[TRAIN_IMAGES]))
+    tiny(good=good).load(tmp_path, lambda line: None)
+    assert (filled / f"{TRAIN_IMAGES}.replaced").read_bytes() == flip_a_bit(RAW[TRAIN_IMAGES])
+    assert tiny(never=never).load(tmp_path, pytest.fail).source == f"files in {filled}"
 
 
 def test_packed_files_are_read_from_a_folder_that_cannot_be_written(tmp_path, raw, monkeypatch):

@@ -199,18 +199,21 @@ def test_the_classifier_that_judges_learns_and_is_the_same_for_the_same_seed():
     assert all(map(torch.equal, first.parameters(), second.parameters()))
 
 
+PROBES = ("accuracy", "knn_accuracy")
+
+
 def test_what_a_code_holds_is_read_and_what_it_does_not_hold_is_not():
     labels = torch.arange(600) % 3
     noise = torch.randn(600, 2, generator=seeded())
     telling, half = F.one_hot(labels, 3) + 0.01 * noise[:, :1], slice(0, 300)
-    found = readable("a", telling[half], labels[half], telling[300:], labels[300:], knn=True)
+    found = readable("a", telling[half], labels[half], telling[300:], labels[300:], probes=PROBES)
     assert found == {"a_accuracy": 1.0, "a_knn_accuracy": 1.0, "a_chance": pytest.approx(1 / 3)}
-    silent = readable("a", noise[half], labels[half], noise[300:], labels[300:], knn=True)
+    silent = readable("a", noise[half], labels[half], noise[300:], labels[300:], probes=PROBES)
     assert silent["a_accuracy"] < 0.45 and silent["a_knn_accuracy"] < 0.45
     # A ring around a spot: no line parts them, but neighbours do.
     angle = 2 * torch.pi * torch.rand(600, generator=seeded())
     ring = torch.stack((angle.cos(), angle.sin()), 1) * (torch.arange(600) % 2)[:, None] + 0.1 * noise
-    parted = readable("a", ring[half], torch.arange(300) % 2, ring[300:], torch.arange(300) % 2, knn=True)
+    parted = readable("a", ring[half], torch.arange(300) % 2, ring[300:], torch.arange(300) % 2, probes=PROBES)
     assert parted["a_knn_accuracy"] > 0.95 > 0.8 > parted["a_accuracy"]
 
 

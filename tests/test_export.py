@@ -79,7 +79,7 @@ def test_every_script_s_networks_are_small_at_the_published_size_and_come_back(t
     assert path.stat().st_size < 12e6
     run = read_run(path, torch.device("cpu"))
     assert "density_estimator" not in run.networks
-    assert (run.model.reconstructor is None) == (script == "train_lagrangian")
+    assert hasattr(run.model, "reconstructor") == (script != "train_lagrangian")
     for name, network in run.networks.items():
         for key, tensor in network.state_dict().items():
             assert torch.equal(tensor, weights[name][key].bfloat16().float()), f"{name}.{key}"

@@ -148,7 +148,7 @@ def test_the_later_of_two_equal_flags_counts():
     ("--number=1e999", ("--number", "finite")),
     ("--number=-0.1", ("--number", "0 or greater")),
     ("--shares=[0.1,nan]", ("--shares", "finite")),
-    ("--switch=yes", ("--switch", "true or false")),
+    ("--switch=perhaps", ("--switch", "true or false")),
     ("--choice=c", ("--choice", "a or b")),
     ("--names=x,z", ("--names", "x or y")),
     ("--sizes=[1,2", ("--sizes", "integers")),

@@ -22,7 +22,7 @@ from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.options import from_dict
 from experiments.catalogue import METHODS
 from experiments.registry import EXPERIMENTS
-from reporting import grid, runner
+from reporting import grid, runner, task
 from reporting.collect import Place
 from reporting.plan import plan
 
@@ -257,7 +257,7 @@ FAKE_SCRIPT = """
 def runs(tmp_path, monkeypatch):
     """Four runs of a script that does nothing, in a working directory of their own; the second one fails."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(task, "SCRIPTS", tmp_path)
     (tmp_path / "train.py").write_text(textwrap.dedent(FAKE_SCRIPT))
     monkeypatch.setattr(grid.Run, "options", lambda run: {"epochs": 3})
     return [grid.Run("train.py", (), f"q/{name}") for name in ("first", "fails", "third", "fourth")]

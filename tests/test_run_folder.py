@@ -1,10 +1,13 @@
 import fcntl
 import os
 import signal
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from custom_pkg import files
 from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.options import RunOptions, desc_complaint
 from custom_pkg.run_folder import RunFolder
@@ -58,9 +61,40 @@ def test_the_lock_of_a_dead_process_does_not_block():
     folder.path.mkdir(parents=True)
     (folder.path / ".lock").write_text("4000000000\n")
     with folder.open(NEW):
-        assert (folder.path / ".lock").read_text() == f"{os.getpid()}\n"
+        assert (folder.path / ".lock").read_text() == f"{os.getpid()} on {socket.gethostname()}\n"
+    assert (folder.path / ".lock").read_text() == ""
     with open(folder.path / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
+
+
+@pytest.fixture
+def locks_of_one_node_only(monkeypatch):
+    """A shared file system on which a node's locks are not seen by others, and a way to be another node."""
+    monkeypatch.setattr(files, "try_lock", lambda file: True)
+    monkeypatch.setattr(files, "BEAT", 0.05)
+    return lambda name: monkeypatch.setattr(socket, "gethostname", lambda: name)
+
+
+def test_a_run_in_use_on_another_node_is_refused_where_locks_do_not_reach(locks_of_one_node_only):
+    locks_of_one_node_only("node1")
+    with RunFolder("a", 0).open(NEW):
+        locks_of_one_node_only("node2")
+        with pytest.raises(UserError, match=f"process {os.getpid()} on node1 is running"):
+            with RunFolder("a", 0).open(OVERWRITE):
+                pass
+    with RunFolder("a", 0).open(NEW):  # the other has ended
+        assert (RunFolder("a", 0).path / ".lock").read_text() == f"{os.getpid()} on node2\n"
+
+
+def test_a_run_of_a_node_that_died_is_free_after_three_beats(locks_of_one_node_only, capsys):
+    locks_of_one_node_only("node2")
+    folder = RunFolder("a", 0)
+    folder.path.mkdir(parents=True)
+    (folder.path / ".lock").write_text("4711 on node1\n")
+    began = time.monotonic()
+    with folder.open(NEW):
+        assert 0.15 <= time.monotonic() - began < 5
+    assert "process 4711 on node1 was here last" in capsys.readouterr().out
 
 
 def test_emptying_does_not_follow_links(tmp_path):

@@ -8,6 +8,7 @@ import signal
 import pytest
 from conftest import SMALL_DISENIB, execute, points, results, run_of, state_of, terminated_at
 from conftest import train_disenib as train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_disenib
 from custom_pkg import options as opt
@@ -37,6 +38,11 @@ def test_the_command_of_the_paper_runs_to_its_end_and_leaves_what_is_promised(tm
         assert 0 <= evaluation["test"]["style_to_label_accuracy"] <= 1
     assert evaluation["step"] == 8
     assert "label from the style code" in outcome.out and "step      6" in outcome.out
+
+
+def test_tensorboard_has_the_information_plane_of_every_evaluation(finished):
+    reader = EventAccumulator(str(run_of(finished, "d").tensorboard)).Reload()
+    assert [picture.step for picture in reader.Images("pictures/information-plane")] == [4, 8]
 
 
 def test_every_term_of_both_objectives_is_logged(finished):
@@ -136,8 +142,11 @@ def test_the_checkpoint_of_a_step_gives_the_evaluation_of_that_step_again(tmp_pa
     cwd = shutil.copytree(finished, tmp_path / "run")
     path = run_of(cwd, "d").path
     wanted = results(path / "evaluation-step4.json")
+    again = ["evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt"]
+    assert execute(cwd, *again, "--metrics=accuracy").status == 0
+    assert results(path / "evaluation-step4.json") == wanted  # with all else that training has measured then
     (path / "evaluation-step4.json").unlink()
-    assert execute(cwd, "evaluate.py", "--desc=d", f"--checkpoint={path}/checkpoints/step4.pt").status == 0
+    assert execute(cwd, *again).status == 0
     assert results(path / "evaluation-step4.json") == wanted and wanted["step"] == 4
 
 

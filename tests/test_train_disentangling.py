@@ -290,8 +290,8 @@ def test_metrics_that_a_run_has_not_are_refused(finished):
     assert_refused(outcome, "--metrics=attack", "swaps")
 
 
-@pytest.mark.parametrize("flag", ["--code=sample", "--eval_odin_out_data=uniform"])
-def test_options_of_metrics_that_a_run_has_not_are_refused(finished, flag):
+def test_options_of_metrics_that_a_run_has_not_are_refused(finished):
+    flag = "--eval_odin_out_data=uniform"
     assert_refused(execute(finished("mnist"), "evaluate.py", "--desc=disentangling/mnist/disenib", flag), flag)
 
 
@@ -370,3 +370,12 @@ def test_the_page_to_play_with_asks_for_a_trained_run(tmp_path, finished):
     outcome = execute(finished("shapes"), "reproduce.py", "--report", "--with=swaps-page")
     assert outcome.status == 0 and "results/swaps.html: Shapes, " in outcome.out
     assert 'href="swaps.html"' in (finished("shapes") / "results/report.html").read_text(encoding="utf-8")
+
+
+def test_with_sampled_codes_the_information_of_the_mean_code_is_left_out(finished):
+    flags = ["--desc=disentangling/mnist/disenib", "--metrics=information", "--split=test", "--code=sample"]
+    assert execute(finished("mnist"), "evaluate.py", *flags).status == 0
+    folder = run_of(finished("mnist"), "disentangling/mnist/disenib").path
+    whole, sampled = (results(folder / f"evaluation{which}.json") for which in ("", "-last-sample-code"))
+    assert sampled["test"].items() <= whole["test"].items()
+    assert "mi_xt" in sampled["test"] and "mi_xt_mean_code" not in sampled["test"]

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import (
@@ -25,10 +27,12 @@ from conftest import (
     subprocess_environment,
     train,
 )
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from custom_pkg import checkpoints, files, run_log, training_run
 from custom_pkg.terminal import flatten
+from experiments.runs import load_run
 from modellib import ib_lagrangian
 from modellib.evaluations import accuracy
 
@@ -81,7 +85,7 @@ def test_the_commands_of_the_paper_run_to_their_end_and_leave_what_is_promised(t
     assert (evaluation["epoch"], evaluation["step"]) == (1, 13)
     for split in ("train", "test"):
         assert keys <= evaluation[split].keys() and evaluation[split]["fgsm"].keys() == {"0.1", "0.2", "0.3"}
-    assert evaluation["ood"]["gauss"].keys() == {"fpr_at_95_tpr", "auroc", "aupr_in", "aupr_out", "detection_error"}
+    assert {"fpr_at_95_tpr", "auroc", "aupr_in", "aupr_out", "detection_error"} <= evaluation["ood"]["gauss"].keys()
     assert all(map(math.isfinite, flatten(evaluation).values()))
     tags = {name for name, _, _ in points(run.tensorboard)}
     assert {"train/loss_dec", "train/loss_kl", "eval/train/accuracy", "eval/test/accuracy"} <= tags
@@ -128,14 +132,34 @@ def test_a_bare_command_runs_vib(tmp_path):
 
 def test_tensorboard_shows_what_metrics_jsonl_holds_and_the_options(finished):
     expected = [
-        (name, line["step"], pytest.approx(value, rel=1e-6))  # TensorBoard keeps 32 bits
-        for line in logged(finished) for name, value in line.items() if name not in ("epoch", "step")
+        # TensorBoard keeps 32 bits, and has the final figures behind "train/"
+        (name.replace("final/", "trained/"), line["step"], pytest.approx(value, rel=1e-6))
+        for line in logged(finished) for name, value in line.items()
+        if name not in ("epoch", "step") and name.count("/") <= 3
     ]
     assert points(run_of(finished).tensorboard) == sorted(expected, key=lambda point: point[:2])
     reader = EventAccumulator(str(run_of(finished).tensorboard)).Reload()
-    [text] = [event for tag in reader.Tags()["tensors"] for event in reader.Tensors(tag)]
+    [text] = reader.Tensors("options/text_summary")
     for flag in SMALL_RUN[:2]:
         assert flag.encode() in text.tensor_proto.string_val[0]
+
+
+def test_tensorboard_has_the_information_plane_and_the_stds_of_the_test_set(finished):
+    reader = EventAccumulator(str(run_of(finished).tensorboard)).Reload()
+    [picture], [stds] = reader.Images("pictures/information-plane"), reader.Histograms("codes/std")
+    assert (picture.step, stds.step) == (39, 39)
+    pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
+    evaluation = json.loads((run_of(finished).path / "evaluation.json").read_text())
+    for split, colour in (("train", (0, 114, 178)), ("test", (213, 94, 0))):  # the mark of each, right of its legend
+        found = evaluation[split]
+        x = 56 + 400 * found["mi_xt"] / evaluation["train"]["mi_xt_ceiling"]
+        y = 24 + 300 * (1 - found["mi_yt"] / evaluation["train"]["mi_yt_ceiling"])
+        assert tuple(pixels[round(y), round(x)]) == colour
+    run = load_run(run_of(finished).path)
+    images, _ = run.data.sets["test"]
+    _, std = run.model.encoder(images)
+    assert stds.histogram_value.num == std.numel()
+    assert stds.histogram_value.sum / stds.histogram_value.num == pytest.approx(std.mean().item(), rel=1e-5)
 
 
 def test_the_final_metrics_are_logged_too(finished):
@@ -247,7 +271,7 @@ def test_a_run_killed_before_it_began_is_simply_started_again(killed, finished):
     assert_same_end(cwd, finished)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("update", [20, 26])  # in the middle of an epoch, and its last one
 def test_a_signal_ends_the_update_saves_and_says_how_to_go_on(tmp_path, finished, monkeypatch, signum, update):
     def send():

@@ -31,6 +31,24 @@ def evaluation_mode(*networks: Callable) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def finite_outputs(*networks: object) -> Iterator[None]:
+    """Raise FloatingPointError once a network among these puts out what is no finite number.
+
+    Without it the accuracy would be that of chance, and under attack that of no attack.
+    """
+    def check(network: nn.Module, _, outputs: Tensor | tuple[Tensor, ...]) -> None:
+        if not all(output.isfinite().all() for output in (outputs if isinstance(outputs, tuple) else (outputs,))):
+            raise FloatingPointError(f"{type(network).__name__} puts out values that are not finite")
+
+    hooks = [network.register_forward_hook(check) for network in networks if isinstance(network, nn.Module)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 @torch.no_grad()
 def encode(
     encoder: Encoder, images: Tensor, *, batch_size: int, progress: Progress = iter

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from custom_pkg.compute import GlobalGenerators
 from modellib.evaluations.accuracy import accuracy
 from modellib.evaluations.adversarial_robustness import fgsm
 from modellib.evaluations.calibration import calibration
@@ -175,6 +176,7 @@ def evaluate(
     results: dict[str, dict] = {}
     for split in splits:
         for name, metric in (METRICS | ON_REQUEST).items():
+            GlobalGenerators.seed(on.generator("global", name, split).initial_seed() % 2**32)  # for a user's own layers
             for section, found in metric(on, split).items() if name in metrics else ():
                 results.setdefault(section, {}).update(found)
     if "information" in metrics and on.style_encoder is not None and "test" in splits:

@@ -22,8 +22,7 @@ class Foreign(nn.Module):
         self.dropout = nn.Dropout(0.2)
 
     def forward(self, images):
-        if self.training:
-            images = images * (1 + np.random.rand() / 100 + random.random() / 100)
+        images = images * (1 + np.random.rand() / 100 + random.random() / 100)  # in evaluations too
         return self.dropout(self.convolution((images * self.scale)[:, None])[:, 0])
 
 
@@ -96,6 +95,19 @@ def test_evaluating_it_again_gives_the_numbers_of_its_end(unbroken):
     path = run_of(unbroken).path
     last, end = ((path / name).read_text() for name in ("evaluation-last.json", "evaluation.json"))
     assert [line for line in last.splitlines() if "0." in line and line not in end.splitlines()] == []
+
+
+def test_how_often_is_evaluated_changes_no_bit_of_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(disenib, "mlp", lambda *sizes, mlp=disenib.mlp: nn.Sequential(
+        *[Foreign()] * (sizes[0] == 64), mlp(*sizes)
+    ))
+    states = []
+    for every in (3, 100):
+        (tmp_path / str(every)).mkdir()
+        assert train_disenib(tmp_path / str(every), f"--freq_step_eval_quant={every}").status == 0
+        states.append(state_of(run_of(tmp_path / str(every), "d").last))
+        del states[-1]["progress"]
+    assert states[0] == states[1]
 
 
 def test_disenib_too(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import run_of, train, train_disenib
+from conftest import execute, run_of, train, train_disenib
 
 from custom_pkg import checkpoints
 from dataloader import DatasetError, ImageDataset, Split
@@ -74,3 +74,13 @@ def test_good_images_and_an_empty_test_set_are_accepted():
         ImageDataset("toy", 5, *splits, "made up", {})
     empty = Split(torch.zeros(0, 1, 2, 2), torch.zeros(0, dtype=torch.long))
     ImageDataset("toy", 5, splits[0], empty, "made up", {})
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "information", "attack", "detection", "robustness"])
+def test_no_metric_is_made_of_outputs_that_are_no_numbers(copy, metric):
+    saved = torch.load(run_of(copy).last, weights_only=True)
+    saved["state"]["encoder"]["layers.2.weight"].fill_(3e38)  # finite itself
+    torch.save(saved, run_of(copy).last)
+    outcome = execute(copy, "evaluate.py", "--desc=a/b", f"--metrics={metric}", "--n_images=5")
+    assert outcome.status == 1 and "not finite); nothing was written" in outcome.err.splitlines()[-1], outcome
+    assert not (run_of(copy).path / "evaluation-last.json").exists()

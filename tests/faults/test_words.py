@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import assert_refused, contents, execute, run_of, train
 
+import evaluate
 import train_disenib
 import train_disenib_mnist
 import train_disenib_sprites
 import train_lagrangian
 from custom_pkg import run_folder
 from custom_pkg.options import parse
+from custom_pkg.training_run import resume_command
 
 
 def given(script, *flags):
@@ -31,6 +34,13 @@ def given(script, *flags):
     (train_lagrangian, "--desc=STORAGE/experiments/a/b", "--desc=a/b"),
     (train_lagrangian, "--desc=./STORAGE/experiments/a/b/", "--desc=a/b"),
     (train_lagrangian, "--resume=1 --overwrite=0", "--resume=true --overwrite=false"),
+    (train_lagrangian, "--resume yes --overwrite Off", "--resume=true --overwrite=false"),
+    (train_lagrangian, "--dataset=FashionMNIST", "--dataset=fashion_mnist"),
+    (train_lagrangian, "--eval_odin_out_data=['gauss',Gauss]", "--eval_odin_out_data=gauss"),
+    (train_lagrangian, "--desc=./a/b/", "--desc=a/b"),
+    (train_lagrangian, f"--desc={Path.cwd()}/STORAGE/experiments/a/b", "--desc=a/b"),
+    (evaluate, "--metrics=Accuracy,accuracy --attacks=Square,SQUARE", "--metrics=accuracy --attacks=square"),
+    (evaluate, "--eval_attack_epsilons=[1e-1,.1,0.10]", "--eval_attack_epsilons=0.1"),
     (train_disenib, "--est_batch_size=0", ""), (train_disenib_mnist, "--n_times_disc=1", ""),
     (train_disenib_sprites, "--eval_dis_n_samples=8", ""),
 ])
@@ -103,6 +113,11 @@ def test_the_checkpoint_before_the_last_can_be_evaluated(copy):
     assert json.loads((run_of(copy).path / "evaluation-previous.json").read_text())["epoch"] == 2
 
 
+def test_the_command_to_go_on_with_has_no_word_too_much(monkeypatch):
+    monkeypatch.setattr("sys.argv", "train_lagrangian.py --resume 0 --overwrite Yes --desc x --resume=no".split())
+    assert resume_command() == "python train_lagrangian.py --desc x --resume"
+
+
 def test_a_link_to_what_is_not_there_is_named(tmp_path):
     (tmp_path / "STORAGE").symlink_to(tmp_path / "gone")
     assert_refused(train(tmp_path), "STORAGE is a link to", "gone")
@@ -112,6 +127,8 @@ def test_the_home_folder_is_understood(tmp_path, monkeypatch, copy):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     shutil.copy(run_of(copy).last, tmp_path / "home" / "mine.pt")
+    transfer = "--metrics=robustness --n_images=5 --attacks=transfer --transfer_from=~/mine.pt".split()
+    assert execute(copy, "evaluate.py", "--desc=a/b", "--eval_attack_epsilons=0.1", *transfer).status == 0
     assert execute(copy, "evaluate.py", "--desc=a/b", "--checkpoint=~/mine.pt", "--metrics=accuracy").status == 0
     assert torch.load(tmp_path / "home" / "mine.pt", weights_only=True)["position"]["epoch"] == 3
     assert not (copy / "~").exists()

@@ -3,7 +3,10 @@
 import resource
 
 import pytest
-from conftest import assert_refused, contents, execute, train
+import torch
+from conftest import assert_refused, contents, execute, run_of, train, train_disenib
+
+from custom_pkg import checkpoints
 
 GOOD = {  # a command line of each script that would be accepted
     "train_lagrangian.py": "--model=vib --lambda_kl=0.01 --dataset=digits --desc=x",
@@ -36,6 +39,7 @@ EVERYWHERE = [  # flags added to a good command line, and words of the answer
     (["--rand_seed=" + "9" * 5000], "--rand_seed"),
     (["--data_root="], "--data_root"),
     (["--data_root=a\nb"], "--data_root"),
+    (["--data_root=~nobodys/data"], "home folder"),
     (["--data_root=" + "x" * 5000], "--data_root"),
     (["--device=cuda:99"], "--device"),
     (["--device=tpu"], "--device"),
@@ -97,6 +101,11 @@ OF_SCRIPT = {
         (["--epochs=0"], "--epochs"),
         (["--epochs=1e3"], "--epochs"),
         (["--model=DisenIB"], "python train_disenib.py"),
+        (["--model=squared_vib"], "--hfunc=pow"), (["--beta=1"], "did you mean --lambda_kl?"),
+        (["--bs=1"], "did you mean --batch_size?"), (["--cuda"], "did you mean --device?"),
+        (["--Learning-Rate=1"], "did you mean --learning_rate?"), (["--name=x"], "did you mean --desc?"),
+        (["--dataset=minst"], "you may look for mnist"), (["--desc=STORAGE/experiments/a/seed3"], "--rand_seed"),
+        (["--desc=/elsewhere/STORAGE/experiments/a"], "--desc"),
         (["--lr=1e-3"], "did you mean --learning_rate?"),
         (["--enc_hidden_dims", "512", "256"], "did you mean --enc_hidden_dims=[512,256]?"),
         (["--load_from", "x.pt"], "--resume"),
@@ -144,7 +153,8 @@ OF_SCRIPT = {
         ([], "no run in"),
         (["--metrics=[]"], "--metrics"),
         (["--metrics=speed"], "--metrics"),
-        (["--metrics=fgsm"], "attack"),
+        (["--metrics=fgsm"], "attack"), (["--metrics=Mutual_Information"], "look for information"),
+        (["--metrics=robust"], "look for robustness"), (["--seeds=1"], "did you mean --rand_seed?"),
         (["--load_from=x"], "--checkpoint=PATH"),
         (["--metrics=detection", "--split=train"], "--split=test"),
         (["--split=validation"], "--split"),
@@ -182,7 +192,12 @@ OF_SCRIPT = {
         (["--report", "--with=tour/vib"], "tour/vib and STORAGE/experiments"),
         (["--report", "--with=robustness"], "--report and robustness"),
         (["--report", "--list"], "--list"),
-        (["--reprot"], "--report"),
+        (["--reprot"], "--report"), (["--rand_seed=1"], "did you mean --seeds?"),
+        (["--cluster=pbs"], "--cluster"),
+        (["--slurm_gpus=1"], "--slurm_gpus and --cluster=slurm"),
+        (["--cluster=slurm", "--jobs=2"], "--jobs"),
+        (["--cluster=slurm", "--slurm_partition=a b"], "--slurm_partition"),
+        (["--cluster=slurm", "--slurm_options=account"], "--slurm_options and account=lab"),
     ],
 }
 
@@ -263,6 +278,7 @@ def test_training_wrongly_where_a_run_is_is_refused_and_changes_nothing(copy, fl
     (["--metrics=robustness", "--n_images=451"], "--n_images"),
     (["--metrics=robustness", "--attacks=transfer"], "--transfer_from"),
     (["--metrics=robustness", "--transfer_from=nowhere.pt"], "nowhere.pt"),
+    (["--metrics=robustness", "--transfer_from=STORAGE"], "STORAGE and directory"),
 ])
 def test_evaluating_what_is_not_there_is_refused_and_changes_nothing(copy, flags, words):
     before = contents(copy)
@@ -275,3 +291,31 @@ def test_a_checkpoint_whose_name_cannot_become_a_file_s_is_refused_before_anythi
     strange = copy / f"{'x' * 240}.pt"
     (copy / "STORAGE/experiments/a/b/seed0/checkpoints/last.pt").rename(strange)
     assert_refused(execute(copy, "evaluate.py", "--desc=a/b", f"--checkpoint={strange}"), "--checkpoint", "plain")
+
+
+def test_a_metric_that_is_asked_for_and_would_be_of_nothing_is_refused(tmp_path):
+    assert train(tmp_path, "--epochs=1", "--eval_attack_epsilons=[]", "--eval_odin_out_data=[]").status == 0
+    before = contents(tmp_path)
+    for metric, option in (("attack", "epsilons"), ("robustness", "epsilons"), ("detection", "out_data")):
+        assert_refused(execute(tmp_path, "evaluate.py", "--desc=a/b", f"--metrics={metric}"), option)
+    assert contents(tmp_path) == before
+    assert execute(tmp_path, "evaluate.py", "--desc=a/b").status == 0
+
+
+def test_a_checkpoint_of_another_script_is_said_to_be_one(copy):
+    assert train_disenib(copy, "--steps=1").status == 0
+    other = run_of(copy, "d").last.relative_to(copy)
+    outcome = execute(copy, "evaluate.py", "--desc=a/b", f"--checkpoint={other}")
+    assert_refused(outcome, "is of a run of train_disenib.py")
+    assert len(outcome.err) < 250
+
+
+def test_a_transfer_from_a_model_of_other_images_is_refused_before_any_is_fetched(copy):
+    run = run_of(copy)
+    other = checkpoints.load_run(run.last)
+    other["data"]["sha256"] = {"images": "other"}
+    torch.save(other, copy / "other.pt")
+    before = contents(copy)
+    flags = ["--metrics=robustness", "--transfer_from=other.pt", "--data_root=nowhere"]
+    assert_refused(execute(copy, "evaluate.py", "--desc=a/b", *flags), "--transfer_from=other.pt", "other images")
+    assert contents(copy) == before

@@ -84,7 +84,7 @@ def _tuning(found: dict) -> str:
     default = found["ablations"].get("default")
     others = [of for name, of in found["ablations"].items() if name in ("lambda-est-0.1", "lambda-est-2")]
     if not default or not others:
-        return "“Nothing to tune” is untested: DisenIB has loss weights too, and only the published ones were run."
+        return "“Nothing to tune” is untested: it has loss weights too."
     rows = ("I(X;T), test", "accuracy test, %")
     nats, points = (max(abs(of[row]["mean"] - default[row]["mean"]) for of in others) for row in rows)
     return (f"“Nothing to tune”: a fifth and four times the weight of its I(S;T) term change I(X;T) by {nats:.2f} nats "
@@ -118,7 +118,7 @@ def _robustness(found: dict) -> Claim:
     }
     if PROPOSED not in worst or "plain" not in worst:
         return Claim(claim, "Open.", "FGSM, a weak attack of one step, gives the paper's numbers and does not settle "
-                     "it. Strong attacks are written (`--with=robustness`), and no committed run has them.")
+                     "it. Strong ones (`--with=robustness`) have not been run on DisenIB and a plain network.")
     ours = worst.pop(PROPOSED)
     rivals = {model: value for model, value in worst.items() if METHODS[model].published or model == "plain"}
     best = max(rivals, key=rivals.__getitem__)
@@ -175,10 +175,9 @@ def _disentangling(found: dict) -> Claim:
         if max(value(data, row) or 0 for row in PROBES) > value(data, "label by chance, %") + READS_MORE
     ]
     misplaced = [DATA_SETS[data].title for data in swap if swap[data] > MISPLACED * plain[data]]
-    because = [f"{recognised:.1f} % of unseen digits' swaps are recognised as intended" if recognised else "",
-               f"swaps of {_listed([DATA_SETS[data].title for data in swap])} are "
-               f"{'' if works else 'not all '}nearer to the true image than the mean image of the class is"]
-    text = ", and ".join(filter(None, because)) + "."
+    text = (f"{recognised or 0:.1f} % of the swaps of unseen digits are recognised as intended; those of "
+            f"{_listed([DATA_SETS[data].title for data in swap])} are {'' if works else 'not all '}nearer to the truth "
+            "than the class's mean image.")
     if tells:
         text += f" The style code still tells something of the class on {_listed(tells)}."
     if misplaced:

@@ -40,8 +40,9 @@ def _build(runs: list[FinishedRun], target: Path, label: str | None, readme: Pat
     ):
         write_atomically(target / name, text.encode())
     if readme:
-        text = reproduction.render(found, figures, readme.parent / "docs")
-        write_atomically(readme.parent / "docs/report.md", text.encode())
+        docs = readme.parent / "docs"
+        docs.mkdir(exist_ok=True)
+        write_atomically(docs / "report.md", reproduction.render(found, figures, docs).encode())
     for text in pages_with_tables(readme) if readme else ():
         before = text.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)

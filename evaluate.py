@@ -139,6 +139,8 @@ def main() -> None:
     GlobalGenerators.seed(run.options.rand_seed)
     if options.desc:
         check_same_run(folder, run)
+        if run.options.rand_seed != options.rand_seed:
+            raise UserError(f"{folder.path} holds a run of seed {run.options.rand_seed}: rename it so")
     metrics = metrics_asked_for(options, experiment)
     own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
     settings = replace(run.options, **{name: given for name in own if (given := getattr(options, name))})

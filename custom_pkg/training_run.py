@@ -127,15 +127,14 @@ class TrainingRun:
         """Add to config.json where the run goes on and what changes, and say what machine has changed since."""
         start = self._start
         config = read_json(self._folder.config)
-        sessions = config.setdefault("sessions", [])
+        sessions = [each for each in _list(config.get("sessions")) if isinstance(each, dict)]  # whoever has edited it
         before = sessions[-1] if sessions else config
         now = {**describe_run({}, {}, start.device), "from": self._progress.position(), **changes}
         if "longer" in changes:
             config["options"] = to_dict(start.options)
         del now["options"], now["data"]
-        sessions.append(now)
-        write_json(self._folder.config, config)
-        then = {"products": "default", **before.get("versions", {}), **before.get("machine", {})}
+        write_json(self._folder.config, {**config, "sessions": [*sessions, now]})
+        then = {"products": "default", **_dict(before.get("versions")), **_dict(before.get("machine"))}
         changed = [
             f"{name} {then.get(name, 'unknown')}, now {value}"
             for name, value in {**now["versions"], **now["machine"]}.items() if then.get(name) != value
@@ -223,6 +222,14 @@ class TrainingRun:
         results = {**self._progress.position(), **metrics}
         write_json(self._folder.evaluation, results)
         return results
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
 
 
 def resume_command() -> str:

@@ -79,7 +79,7 @@ class Run:
         """What stands otherwise in the options of a run on disk, as flags; those in `free` may."""
         return [
             f"--{name}={saved[name]}" for name, value in self.options().items()
-            if name in saved and name not in (*free, *FREE_AT_RESUME, "rand_seed") and saved[name] != value
+            if name in saved and name not in (*free, *FREE_AT_RESUME) and saved[name] != value
         ]
 
     def __str__(self) -> str:

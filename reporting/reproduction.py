@@ -65,6 +65,8 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
                "--only=ablations --with=objections,robustness")
     unread = [DATA_SETS[data].title for data, by_split in found["disentangling"].items()
               if by_split and not any(PROBES[-1] in of_split for of_split in by_split.values())]
+    if models.get(PROPOSED) and PROBES[-1] not in found["probes"]:
+        yield f"trained probes of the codes of {title[PROPOSED]} on {DATA_SETS[PAPER_DATA].title}", "--with=objections"
     if unread:
         yield f"trained probes and DCI on {', '.join(unread)}", "--with=objections"
 

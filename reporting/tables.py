@@ -41,10 +41,12 @@ ABLATION_ROWS = {
     "accuracy test, %": "test/accuracy_mean_code", "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
     "worst case, ε = 0.1, %": "robustness/worst_case/0.1", "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
     **{METRICS[key]: f"test/{key}" for key in (
-        "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy"
+        "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy",
+        "style_to_label_chance",
     )},  # how independent S and T are
 }
 PROBES = [METRICS[f"style_to_label_{probe}accuracy"] for probe in ("", "knn_", "mlp_")]
+CHANCE = METRICS["style_to_label_chance"]
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
@@ -143,6 +145,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
         "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "ablations": _ablations(of(runs, "ablations", PAPER_DATA)),
+        "probes": _ablation(of(runs, "quant", PAPER_DATA, PROPOSED), [*PROBES, CHANCE]),
         "sweeps": {
             f"{data}/{name}{'' if swept == LAMBDA else f'/{swept}'}": [
                 {"seed": run.seed, swept: run.value} | {split: point(run, split) for split in SPLITS}
@@ -232,13 +235,15 @@ def _estimator(runs: Sequence[FinishedRun]) -> dict[str, float]:
 
 def _ablations(runs: Sequence[FinishedRun]) -> dict[str, dict]:
     """name -> row of ABLATION_ROWS -> figure."""
-    found: dict[str, dict] = {}
-    for name in ABLATIONS:
-        for row, key in ABLATION_ROWS.items():
-            values = _measured([run for run in runs if run.name == name], key, METHODS[PROPOSED].code)
-            if values:
-                found.setdefault(name, {})[row] = over_seeds(values, scale=100 if row.endswith("%") else 1)
-    return found
+    found = {name: _ablation([run for run in runs if run.name == name], ABLATION_ROWS) for name in ABLATIONS}
+    return {name: figures for name, figures in found.items() if figures}
+
+
+def _ablation(runs: Sequence[FinishedRun], rows: Iterable[str]) -> dict[str, dict]:
+    """row of ABLATION_ROWS -> figure, of runs of DisenIB."""
+    measured = {row: _measured(runs, ABLATION_ROWS[row], METHODS[PROPOSED].code) for row in rows}
+    scales = {row: 100 if row.endswith("%") else 1 for row in rows}
+    return {row: over_seeds(values, scale=scales[row]) for row, values in measured.items() if values}
 
 
 def _codes(runs: Sequence[FinishedRun]) -> dict:

@@ -328,6 +328,12 @@ def test_a_run_that_is_made_anew_takes_the_place_of_the_old_one_and_of_all_its_f
     assert not (target / run / "evaluation-best.json").exists()
 
 
+def test_a_folder_copied_as_another_seed_is_not_counted_as_one(built, tmp_path):
+    source = shutil.copytree(built / "experiments", tmp_path / "experiments")
+    shutil.copytree(source / "quant/mnist/vib/seed1", source / "quant/mnist/vib/seed5")
+    assert "left out quant/mnist/vib/seed5: made with --rand_seed=1" in collect(source, tmp_path / "results")
+
+
 @pytest.mark.parametrize("file", ["evaluation.json", "metrics.jsonl", "times.json"])
 def test_a_damaged_run_is_left_out_and_what_was_collected_before_stays(built, tmp_path, file):
     source, target = shutil.copytree(built / "experiments", tmp_path / "experiments"), tmp_path / "results"

@@ -39,7 +39,12 @@ def quick(monkeypatch):
     """Digits that are read once, and an evaluation that takes no time: what is tried here is the writing."""
     digits = quick.digits = getattr(quick, "digits", None) or dataloader.digits.load(None)
     monkeypatch.setattr(dataloader.digits, "load", lambda *_: digits)
-    monkeypatch.setattr(quantitative, "evaluate", lambda *_, **__: {"test": {"accuracy": 0.5}})
+    evaluate_nothing(monkeypatch)
+
+
+def evaluate_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quantitative, "evaluate", lambda *_, **__: {"test": {"accuracy": 0.5}})
+    patch.setattr(quantitative, "show", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def unbroken(tmp_path_factory):
     """Run for run as `finished`, with the evaluation that takes no time."""
     cwd = tmp_path_factory.mktemp("unbroken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantitative, "evaluate", lambda *_, **__: {"test": {"accuracy": 0.5}})
+        evaluate_nothing(patch)
         assert train(cwd, "--epochs=2").status == 0
     return cwd
 

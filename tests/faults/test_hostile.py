@@ -327,6 +327,19 @@ def test_hostile_json_of_a_run_is_refused_in_one_line(finished, tmp_path, file, 
     assert len(outcome.err) < 10_000 and contents(cwd) == before
 
 
+@pytest.mark.parametrize("edited", [
+    {"sessions": "x"}, {"sessions": ["x"]}, {"sessions": None}, {"machine": "x"}, {"versions": [1]}, {"command": 5},
+], ids=str)
+def test_a_run_goes_on_whatever_was_edited_beside_its_options(source, tmp_path, edited):
+    cwd = shutil.copytree(source, tmp_path / "run")
+    config = run_of(cwd).path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | edited))
+    outcome = train(cwd, "--resume")
+    assert outcome.status == 0, outcome.err
+    [session] = json.loads(config.read_text())["sessions"]
+    assert session["from"]["step"] == 39 and session["machine"]["threads"]
+
+
 @pytest.mark.parametrize("name", [*JSONS, "strange metrics"])
 def test_an_evaluation_takes_the_place_of_hostile_json(finished, tmp_path, name):
     cwd = shutil.copytree(finished, tmp_path / "run")

@@ -85,3 +85,10 @@ def test_every_text_file_is_opened_with_an_encoding():
             opened += text
             assert not text or "encoding" in keywords, f"{file.name}:{call.lineno}"
     assert opened > 5
+
+
+def test_a_working_directory_that_is_gone_is_one_line(tmp_path):
+    gone = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && "
+    command = f"{gone}{sys.executable} {REPOSITORY}/evaluate.py --desc=x"
+    outcome = subprocess.run(["bash", "-c", command], capture_output=True, env=subprocess_environment())
+    assert outcome.returncode == 2 and outcome.stderr == b"the working directory is gone: change to one that exists\n"

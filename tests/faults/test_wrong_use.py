@@ -302,6 +302,14 @@ def test_a_metric_that_is_asked_for_and_would_be_of_nothing_is_refused(tmp_path)
     assert execute(tmp_path, "evaluate.py", "--desc=a/b").status == 0
 
 
+def test_the_folder_of_a_seed_that_holds_another_is_not_taken_for_it(copy):
+    run_of(copy).path.rename(run_of(copy).path.with_name("seed3"))
+    before = contents(copy)
+    assert_refused(execute(copy, "evaluate.py", "--desc=a/b", "--rand_seed=3"), "holds a run of seed 0")
+    assert_refused(train(copy, "--resume", "--rand_seed=3"), "--rand_seed was 0")
+    assert contents(copy) == before
+
+
 def test_a_checkpoint_of_another_script_is_said_to_be_one(copy):
     assert train_disenib(copy, "--steps=1").status == 0
     other = run_of(copy, "d").last.relative_to(copy)

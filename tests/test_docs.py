@@ -58,7 +58,7 @@ def test_every_link_anchor_and_picture_is_there(page):
 
 
 def test_the_readme_is_read_in_ten_minutes_and_names_every_script():
-    assert len(text_of("README.md").encode()) <= 9_700
+    assert len(text_of("README.md").encode()) <= 9_216
     scripts = [path.name for path in REPOSITORY.glob("*.py")]
     assert scripts and [name for name in scripts if f"`{name}`" not in text_of("README.md")] == []
 

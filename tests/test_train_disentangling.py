@@ -176,6 +176,17 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
     assert again == first
 
 
+def test_on_request_strong_probes_read_both_codes_and_dci_is_there_where_factors_are_known(finished):
+    for name in ("shapes", "mnist"):
+        outcome = execute(finished(name), "evaluate.py", f"--desc=disentangling/{name}/disenib", "--metrics=probes")
+        assert outcome.status == 0, outcome
+        found = results(folder(finished(name), name).path / "evaluation-last.json")
+        for split in ("train", "test"):
+            read = {key: value for key, value in found[split].items() if key.startswith("dci_") or "mlp" in key}
+            assert len(read) == (7 if name == "shapes" else 2) and all(0 <= value <= 1 for value in read.values())
+        assert ("DCI completeness of T and S as wholes, %" in outcome.out) == (name == "shapes")
+
+
 @pytest.mark.parametrize("name, update", [("mnist", 3), ("mnist", 6), ("shapes", 5)])
 def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, name, update):
     with terminated_at(update, disenib, "main_update"):

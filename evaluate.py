@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
-from custom_pkg.errors import RunFailed, UserError, first_line, run_script
+from custom_pkg.errors import UserError, first_line, run_script
 from custom_pkg.files import read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
@@ -168,8 +168,10 @@ def main() -> None:
                 unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
             )
             tables.append(robust_accuracy.table(results["robustness"]))
-    except (ValueError, FloatingPointError) as error:  # as at the end of a training
-        raise RunFailed(f"{path} cannot be evaluated ({first_line(error)}); nothing was written") from None
+    except (ValueError, FloatingPointError) as error:
+        raise UserError(
+            f"{path} cannot be evaluated ({first_line(error)}); nothing was written: use another checkpoint"
+        ) from None
     try:
         write_merged(folder.path / f"evaluation-{name}.json", results)
         if curves:

@@ -358,7 +358,7 @@ def test_files_are_downloaded_from_a_mirror_without_noise(tmp_path, raw, mirror,
     address, folder = mirror
     for name, data in RAW.items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(data))
-    tiny(mirror=partial(gz_files_from, address)).load(tmp_path, lambda line: None)
+    prepare(tiny(mirror=partial(gz_files_from, address)), raw, lambda line: None)
     assert_intact(raw)
     assert capsys.readouterr() == ("", "")  # no progress bar where there is no terminal
 

@@ -173,7 +173,7 @@ class KnownFiles:
 def _content(folder: Path) -> list[Path]:
     """What lies in a folder; nothing where it is none, or may not be read."""
     with suppress(OSError):
-        return sorted(folder.iterdir())
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))  # those are unfinished
     return []
 
 

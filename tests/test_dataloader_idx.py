@@ -299,6 +299,12 @@ def test_a_mess_is_read_by_content_and_left_as_it_is(tmp_path, filled, mess):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_file_that_a_killed_run_had_not_named_yet_is_not_taken(tmp_path, filled):
+    (filled / TEST_LABELS).rename(filled / f".{TEST_LABELS}.123.tmp")
+    assert f"good ({TEST_LABELS})" in tiny(good=good).load(tmp_path, lambda line: None).source
+    assert_intact(filled)
+
+
 def test_a_folder_in_the_place_of_a_file_is_said_before_anything_is_fetched(tmp_path, filled):
     (filled / TEST_IMAGES).unlink()
     (filled / TEST_IMAGES).mkdir()
@@ -354,7 +360,7 @@ def test_a_killed_process_leaves_nothing_that_blocks_or_spoils_the_next(tmp_path
     assert_intact(folder)
 
 
-def test_files_are_downloaded_from_a_mirror_without_noise(tmp_path, raw, mirror, capsys):
+def test_files_are_downloaded_from_a_mirror_without_noise(tmp_path, mirror, capsys):
     address, folder = mirror
     for name, data in RAW.items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(data))

@@ -168,8 +168,10 @@ def main() -> None:
                 unfinished=folder.path / f".evaluation-{name}-robustness-unfinished.json",
             )
             tables.append(robust_accuracy.table(results["robustness"]))
-    except (ValueError, FloatingPointError) as error:  # of outputs that are no numbers
-        raise UserError(f"{path} cannot be evaluated ({first_line(error)}): use another checkpoint") from None
+    except (ValueError, FloatingPointError) as error:
+        raise UserError(
+            f"{path} cannot be evaluated ({first_line(error)}); nothing was written: use another checkpoint"
+        ) from None
     try:
         write_merged(folder.path / f"evaluation-{name}.json", results)
         if curves:

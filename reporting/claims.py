@@ -116,9 +116,10 @@ def _robustness(found: dict) -> Claim:
         model: by_code["mean"]["worst case"][SMALLEST]["mean"] for model, by_code in found["robustness"].items()
         if SMALLEST in by_code.get("mean", {}).get("worst case", {})
     }
-    if PROPOSED not in worst or "plain" not in worst:
+    needed = {PROPOSED: _title(PROPOSED), "plain": "a plain network"}
+    if lacking := [title for model, title in needed.items() if model not in worst]:
         return Claim(claim, "Open.", "FGSM, a weak attack of one step, gives the paper's numbers and does not settle "
-                     "it. Strong ones (`--with=robustness`) have not been run on DisenIB and a plain network.")
+                     f"it. Strong ones (`--with=robustness`) have not been run on {' and '.join(lacking)}.")
     ours = worst.pop(PROPOSED)
     rivals = {model: value for model, value in worst.items() if METHODS[model].published or model == "plain"}
     best = max(rivals, key=rivals.__getitem__)

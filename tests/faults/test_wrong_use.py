@@ -39,7 +39,6 @@ EVERYWHERE = [  # flags added to a good command line, and words of the answer
     (["--rand_seed=" + "9" * 5000], "--rand_seed"),
     (["--data_root="], "--data_root"),
     (["--data_root=a\nb"], "--data_root"),
-    (["--data_root=~nobodys/data"], "home folder"),
     (["--data_root=" + "x" * 5000], "--data_root"),
     (["--device=cuda:99"], "--device"),
     (["--device=tpu"], "--device"),
@@ -48,6 +47,7 @@ EVERYWHERE = [  # flags added to a good command line, and words of the answer
     (["--device=cuda:" + "9" * 20], "--device"),
 ]
 TRAINING = [
+    (["--data_root=~nobodys/data"], "home folder"),
     (["--resume"], "nothing to resume"),
     (["--resume", "--overwrite"], "exclude"),
     (["--resume=maybe"], "--resume"),
@@ -150,6 +150,7 @@ OF_SCRIPT = {
         (["--batch_size=5000"], "--batch_size"),
     ],
     "evaluate.py": [
+        (["--data_root=~nobodys/data"], "home folder"),
         ([], "no run in"),
         (["--metrics=[]"], "--metrics"),
         (["--metrics=speed"], "--metrics"),

@@ -91,7 +91,7 @@ def test_every_table_between_marks_is_what_the_report_makes():
         emptied = MARKS.sub(r"\1\2", text)
         assert tables.with_tables(emptied, committed()) == text, page.name
     assert sorted(shown) == [("README.md", "claims"), ("README.md", "summary"), *(
-        ("results.md", name) for name in ("detection", "disentangling", "on-the-way", "results"))]
+        ("results.md", name) for name in ("detection", "disentangling", "on-the-way", "results", "robustness"))]
 
 
 def test_the_table_of_faults_is_what_the_tests_try(tmp_path):

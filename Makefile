@@ -13,7 +13,7 @@ run: .venv/installed
 test: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/basedpyright --pythonpath .venv/bin/python
-	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --dist=loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --dist=loadfile
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c "import ensurepip" || { echo "$(PYTHON) has no venv: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }

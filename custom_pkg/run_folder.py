@@ -20,6 +20,11 @@ from custom_pkg.options import RunOptions, longer, other_run, shown
 STORAGE = Path("STORAGE")
 
 
+def script_of(config: dict) -> str | None:
+    """The name of the script that a run was started with, as the content of its config.json has it."""
+    return next((Path(word).name for word in str(config.get("command", "")).split() if word.endswith(".py")), None)
+
+
 class RunFolder:
     """The files of one run, named by its description and its seed."""
 
@@ -63,8 +68,7 @@ class RunFolder:
 
     def script(self) -> str | None:
         """The name of the script that the run was started with, as its config.json has it."""
-        begun = str(read_json(self.config).get("command", "")) if self.config.exists() else ""
-        return next((Path(word).name for word in begun.split() if word.endswith(".py")), None)
+        return script_of(read_json(self.config)) if self.config.exists() else None
 
     def products(self) -> str:
         """How the run that lies here makes its float32 products, as `compute.products` has it."""

@@ -248,7 +248,8 @@ def resume_command() -> str:
 def describe_run(options: dict, data: dict, device: torch.device) -> dict:
     """The content of config.json: enough to run it again and to know where it ran."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        # By the script's name alone: where this code lies is nobody's business, and no use in another clone.
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
         "options": options,
         "data": data,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

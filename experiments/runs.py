@@ -22,7 +22,7 @@ from custom_pkg.compute import exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions, shown
-from custom_pkg.run_folder import STORAGE, RunFolder
+from custom_pkg.run_folder import STORAGE, RunFolder, script_of
 from custom_pkg.terminal import flatten
 from experiments.experiment import Experiment, Loaded
 from experiments.registry import EXPERIMENTS, restored
@@ -133,8 +133,8 @@ def results_frame(*folders: str | Path) -> "pandas.DataFrame":
 
 def _row(folder: Path) -> dict:
     config = read_json(folder / "config.json")
-    scripts = [Path(word).stem for word in str(config.get("command")).split() if word.endswith(".py")]
+    script = script_of(config)
     options = {key: value for key, value in config.get("options", {}).items() if key not in ("resume", "overwrite")}
-    return {"folder": str(folder), "script": scripts[0] if scripts else None, **options} | flatten(
+    return {"folder": str(folder), "script": script and script.removesuffix(".py"), **options} | flatten(
         read_json(folder / "evaluation.json")
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
 from custom_pkg.options import shown
-from custom_pkg.run_folder import STORAGE
+from custom_pkg.run_folder import STORAGE, script_of
 from experiments.catalogue import DATA_SETS, METHODS, Method
 from modellib.ib_lagrangian import MODELS
 from reporting.collect import FinishedRun, Place, copy_small_files, read_run
@@ -84,7 +84,7 @@ def shown_as_methods(runs: Sequence[FinishedRun]) -> Iterator[None]:
 
 
 def _script(config: dict) -> str:
-    return next(Path(word).stem for word in config["command"].split() if word.endswith(".py"))
+    return (script_of(config) or "").removesuffix(".py")
 
 
 def _data(config: dict) -> str:

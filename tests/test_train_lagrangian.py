@@ -170,7 +170,7 @@ def test_the_final_metrics_are_logged_too(finished):
 
 def test_config_json_tells_what_the_run_was(finished):
     config = json.loads((run_of(finished).path / "config.json").read_text())
-    assert config["command"] == shlex.join(["python", str(SCRIPT), *SMALL_RUN])
+    assert config["command"] == shlex.join(["python", SCRIPT.name, *SMALL_RUN])
     assert (config["options"]["model"], config["options"]["enc_hidden_dims"]) == ("vib", [16])
     assert (config["data"]["name"], config["data"]["n_train"], config["data"]["n_test"]) == ("digits", 1347, 450)
     assert {"python", "torch", "numpy"} <= config["versions"].keys()

@@ -30,6 +30,11 @@ class Method:
     published: dict[str, dict] = field(default_factory=dict)
     reference: bool = False
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Which codes it has: the mean alone where no noise is added, and then no density that gives an I(X;T)."""
+        return ("sample", "mean") if self.code == "sample" or self.script == "train_disenib" else ("mean",)
+
     def evaluated(self, code: str) -> str:
         """What evaluate.py calls the evaluation of the last checkpoint with that code: evaluation-<this>.json."""
         return "last" if code == self.code else f"last-{code}-code"

@@ -155,8 +155,7 @@ def objections(runs: Sequence[Run]) -> list[Run]:
             asked = ["--metrics=detection,information,calibration", "--split=test",
                      f"--eval_odin_out_data={','.join(outside)}"]
             shown_by = f"ood/{outside[-1]}/fpr_at_95_tpr_by"
-            noisy = METHODS[run.name].code == "sample" or run.name == PROPOSED
-            found += [_measured(run, asked, shown_by, code) for code in (("sample", "mean") if noisy else ("mean",))]
+            found += [_measured(run, asked, shown_by, code) for code in METHODS[run.name].codes]
         if kind == "ablations" or (kind == "quant" and run.name == PROPOSED):
             found.append(_measured(run, ["--metrics=probes", "--split=test"], "test/style_to_label_mlp_accuracy"))
         if kind == "disentangling":

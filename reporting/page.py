@@ -31,6 +31,11 @@ ABSTRACT = (
     "second code, the style S, so that nothing has to be traded. Here the paper's experiments were made anew; its "
     "claims, and how each fared, come first."
 )
+SIGNS = (
+    "Signs that gradients are only hidden. Where nothing is hidden all are 0: every image has a gradient, no attack "
+    "without gradients breaks what the others leave, many steps break what one step breaks, and at the largest ε no "
+    "image is right."
+)
 N_STEPS = 10  # of an interpolation
 PICTURES = {
     "held-out.png": "Swaps of images that training never saw: the class is the column's, the style the row's",
@@ -142,14 +147,24 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
         parts += [Folded(f"{table.header[0]} on {DATA_SETS[data].title}, every seed", [table]) for table in each]
         result.append(Section(f"Results on {DATA_SETS[data].title}", parts))
     if found["detection"]:
-        result.append(Section("Detection with sampled and with mean codes", [
-            Text("ODIN on other outside sets, and with the mean in the place of the sampled code."),
-            tables.detection(found),
+        parts = [Text("ODIN on other outside sets, and with the mean in the place of the sampled code."),
+                 tables.detection(found)]
+        if by_score := tables.scores(found):
+            parts += [Text("By other scores than ODIN's, with the published code."), by_score]
+        result.append(Section("Detection with sampled and with mean codes", parts))
+    if found["codes"]:
+        result.append(Section("Sampled and mean codes", [
+            Text("The paper scores VIB and NIB on sampled codes, DisenIB on the mean code. Here every method on both."),
+            tables.codes(found),
         ]))
     if found["robustness"]:
         result.append(Section("Robustness in the worst case over many attacks", [
             Text("Share of the attacked test images that survive every attack (worst case), or the one that is named."),
-            tables.robustness(found),
+            tables.robustness(found), Text(SIGNS), tables.signs(found),
+        ]))
+    if found["ablations"]:
+        result.append(Section("DisenIB with one thing changed", [
+            Text("Runs of 5,000 steps of the published 20,000, on the mean code."), tables.ablations(found),
         ]))
     numbers = [table for data in with_disentangling() if (table := tables.disentangling(found, data))]
     if numbers:

@@ -7,7 +7,7 @@ from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PRO
 from reporting import tables
 from reporting.collect import KINDS
 from reporting.figures import Figure
-from reporting.page import environment
+from reporting.page import SIGNS, environment
 from reporting.tables import CODES, PROBES, Table
 
 WANTED_SEEDS = 10  # of the Lagrangian models, whose detection is a draw
@@ -24,7 +24,7 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
     return environment(folder).get_template("report.md.j2").render(
         found=found, tables=tables, drawn=drawn, of=of, missing=list(missing(found)), cost=cost(found),
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
-        proposed=METHODS[PROPOSED].title,
+        proposed=METHODS[PROPOSED].title, signs=SIGNS,
         probed=any(PROBES[-1] in of for by_split in found["disentangling"].values() for of in by_split.values()),
     )
 

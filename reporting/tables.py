@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from custom_pkg.terminal import flatten
@@ -39,7 +39,8 @@ BY_CODE = {  # of the test set
 ABLATION_ROWS = {
     "I(X;T), test": "test/mi_xt_mean_code", "I(Y;T), test": "test/mi_yt_mean_code",
     "accuracy test, %": "test/accuracy_mean_code", "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
-    "worst case, ε = 0.1, %": "robustness/worst_case/0.1", "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
+    **{f"worst case, ε = {epsilon}, %": f"robustness/worst_case/{epsilon}" for epsilon in ("0.1", "0.3")},
+    "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
     **{METRICS[key]: f"test/{key}" for key in (
         "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy",
         "style_to_label_chance",
@@ -66,7 +67,14 @@ OVERVIEW = [METRICS[key] for key in (
 )]  # of the disentangling runs, in docs/results.md
 SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
            "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
-WORST_CASE = "worst case"
+WORST_CASE, STDERR = "worst case", "its standard error over images"
+SIGNS = {  # that gradients are only hidden: row -> how its keys begin below robustness/; the largest value counts
+    **{f"no gradient of the {loss.replace('_', ' ')} in {precision}, %": f"signs/zero_gradient_{loss}_{precision}"
+       for loss in ("cross_entropy", "margin") for precision in ("float32", "float64")},
+    "broken by black box or transfer alone, %": "signs/black_box_only/",
+    "lead of one step over PGD, %": "signs/many_steps_minus_one_step/",
+    "right at the largest ε, %": "signs/curve_end",
+}
 LATE = 6000  # steps, by which the estimator's outputs have met at 0
 ENOUGH = 5  # seeds, for an interval that says something
 ABSENT = "not run"
@@ -141,6 +149,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "scores": _scores(of(runs, "quant", PAPER_DATA)),
         "codes": _codes(of(runs, "quant", PAPER_DATA)),
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
+        "signs": _signs(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
         "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
@@ -267,9 +276,8 @@ def _codes(runs: Sequence[FinishedRun]) -> dict:
     return found
 
 
-def _robustness(runs: Sequence[FinishedRun]) -> dict:
-    """method -> code -> "worst case" or an attack -> epsilon -> figure, where evaluate.py has measured it."""
-    found: dict[str, dict] = {}
+def _attacked(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, str, dict[int, dict[str, float]]]]:
+    """(method, code, seed -> what evaluate.py has measured), of those runs that it has attacked."""
     for model, method in METHODS.items():
         for code in CODES:
             file = method.evaluated(code)
@@ -277,16 +285,41 @@ def _robustness(runs: Sequence[FinishedRun]) -> dict:
                 run.seed: run.others[file] for run in runs
                 if run.name == model and "robustness/n_images" in run.others.get(file, {})
             }
-            for key, values in _by_key(measured).items():
-                match key.split("/"):
-                    case ["robustness", "worst_case", epsilon]:
-                        attack = WORST_CASE
-                    case ["robustness", "by_attack", attack, epsilon]:
-                        attack = attack.replace("_", " ")
-                    case _:
-                        continue
-                figures = found.setdefault(model, {}).setdefault(code, {}).setdefault(attack, {})
-                figures[epsilon] = over_seeds(values, scale=100)
+            if measured:
+                yield model, code, measured
+
+
+def _robustness(runs: Sequence[FinishedRun]) -> dict:
+    """method -> code -> "worst case", its standard error over the images, or an attack -> epsilon -> figure."""
+    found: dict[str, dict] = {}
+    for model, code, measured in _attacked(runs):
+        for key, values in _by_key(measured).items():
+            match key.split("/"):
+                case ["robustness", "worst_case", epsilon]:
+                    attack = WORST_CASE
+                case ["robustness", "worst_case_stderr", epsilon]:
+                    attack = STDERR
+                case ["robustness", "by_attack", attack, epsilon]:
+                    attack = attack.replace("_", " ")
+                case _:
+                    continue
+            figures = found.setdefault(model, {}).setdefault(code, {}).setdefault(attack, {})
+            figures[epsilon] = over_seeds(values, scale=100)
+    return found
+
+
+def _signs(runs: Sequence[FinishedRun]) -> dict:
+    """method -> code -> row of SIGNS -> figure."""
+    found: dict[str, dict] = {}
+    for model, code, measured in _attacked(runs):
+        for row, start in SIGNS.items():
+            values = {
+                str(seed): max(shares) for seed, evaluation in measured.items()
+                if (shares := [share for key, share in evaluation.items() if key.startswith(f"robustness/{start}")])
+            }
+            if values:
+                values = {seed: max(share, 0.0) for seed, share in values.items()}  # below 0 PGD leads, as it should
+                found.setdefault(model, {}).setdefault(code, {})[row] = over_seeds(values, scale=100)
     return found
 
 
@@ -434,8 +467,10 @@ def detection(tables: dict) -> Table:
     rows = []
     measured = [outside for outside in OUTSIDE if any(outside in found for found in tables["detection"].values())]
     for model, found in tables["detection"].items():
-        figures = [found.get(outside, {}).get(code) for outside in measured for code in CODES]
-        rows.append([METHODS[model].title, *(cell(figure, digits=1) for figure in figures)])
+        rows.append([METHODS[model].title, *(
+            cell(found.get(outside, {}).get(code), digits=1, absent=_absent(model, code))
+            for outside in measured for code in CODES
+        )])
     columns = [f"{OUTSIDE[outside]}, {code}" for outside in measured for code in CODES]
     return Table(["FPR at 95 % TPR, %", *columns], rows)
 
@@ -455,12 +490,17 @@ def codes(tables: dict) -> Table:
     """The same question of sampled and of mean codes of the test images, of every method."""
     rows = [
         [METHODS[model].title, *(
-            cell(found.get(code, {}).get(row))
-            for row in BY_CODE for code in CODES
+            cell(found.get(code, {}).get(row), absent=_absent(model, code, row)) for row in BY_CODE for code in CODES
         )]
         for model, found in tables["codes"].items()
     ]
     return Table(["test set", *(f"{row}; {code}" for row in BY_CODE for code in CODES)], rows)
+
+
+def _absent(model: str, code: str, row: str = "") -> str:
+    """What stands where a figure of a method's code is missing: – where there can be none."""
+    codes = METHODS[model].codes
+    return "–" if code not in codes or (row == "I(X;T)" and len(codes) == 1) else ABSENT
 
 
 def ablations(tables: dict) -> Table:
@@ -473,16 +513,31 @@ def ablations(tables: dict) -> Table:
 
 def robustness(tables: dict) -> Table:
     """Robust accuracy of all images: the worst case over all attacks, then each attack alone."""
-    columns = {
-        f"{METHODS[model].title}, {code}": attacks
-        for model, by_code in tables["robustness"].items() for code, attacks in by_code.items()
-    }
+    columns = _by_method_and_code(tables["robustness"])
     rows = [
         [f"{attack}, ε = {epsilon}", *(cell(each.get(attack, {}).get(epsilon), digits=1) for each in columns.values())]
-        for attack in dict.fromkeys((WORST_CASE, *(attack for attacks in columns.values() for attack in attacks)))
+        for attack in dict.fromkeys((
+            WORST_CASE, STDERR, *(attack for attacks in columns.values() for attack in attacks)
+        ))
         for epsilon in EPSILONS
     ]
     return Table(["robust accuracy, %", *columns], rows)
+
+
+def signs(tables: dict) -> Table:
+    """Signs that gradients are only hidden; where nothing is hidden all are 0."""
+    columns = _by_method_and_code(tables["signs"])
+    return Table(["share of the images", *columns], [
+        [row, *(cell(each.get(row), digits=1) for each in columns.values())] for row in SIGNS
+    ])
+
+
+def _by_method_and_code(found: dict[str, dict]) -> dict[str, dict]:
+    """The columns of a table of attacks."""
+    return {
+        f"{METHODS[model].title}, {code}": figures
+        for model, by_code in found.items() for code, figures in by_code.items()
+    }
 
 
 def on_the_way(tables: dict) -> Table:
@@ -562,22 +617,10 @@ def duration(seconds: float | None) -> str:
 
 def to_csv(tables: dict) -> str:
     """A line a figure, in the units that the names of the metrics end with."""
-    figures = [
-        (data, model, row, of_model.get(row, {}))
-        for data, models in tables["quantitative"].items() for model, of_model in models.items() for row in ROWS
-    ] + [
-        (PAPER_DATA, model, f"OOD FPR at 95 % TPR, {OUTSIDE[outside]}, {code} code, %", figure)
-        for model, found in tables["detection"].items()
-        for outside, codes in found.items() for code, figure in codes.items()
-    ] + [
-        (data, split.partition(", ")[2] or PROPOSED, f"{row}; {SETS[split.partition(', ')[0]]}", figure)
-        for data, by_split in tables["disentangling"].items()
-        for split, of_split in by_split.items() for row, figure in of_split.items()
-    ]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["label", "data", "model", "metric", "mean", "std", "published", "difference", "n_seeds", "seeds"])
-    for data, model, row, figure in figures:
+    for data, model, row, figure in _figures_of(tables):
         numbers = [figure.get(name) for name in ("mean", "std", "published", "difference")]
         seeds = figure.get("seeds", {})
         writer.writerow([
@@ -585,6 +628,41 @@ def to_csv(tables: dict) -> str:
             len(seeds), " ".join(seeds) or ABSENT,
         ])
     return buffer.getvalue()
+
+
+def _figures_of(tables: dict) -> Iterator[tuple[str, str, str, dict]]:
+    """(data, model, metric, figure) of all tables; the figure is empty where a run of the comparison is absent."""
+    for data, models in tables["quantitative"].items():
+        for model, of_model in models.items():
+            yield from ((data, model, row, of_model.get(row, {})) for row in ROWS)
+    fpr = "OOD FPR at 95 % TPR"
+    for model, found in tables["detection"].items():
+        for outside, by_code in found.items():
+            for code, figure in by_code.items():
+                yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, {code} code, %", figure
+    for model, found in tables["scores"].items():
+        for outside, by_score in found.items():
+            for score, figure in by_score.items():
+                yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, by {score.replace('_', ' ')}, %", figure
+    for name in ("codes", "signs"):
+        for model, found in tables[name].items():
+            for code, of_code in found.items():
+                for row, figure in of_code.items():
+                    quantity, percent = row.removesuffix(", %"), ", %" if row.endswith(", %") else ""
+                    yield PAPER_DATA, model, f"{quantity}, test, {code} code{percent}", figure
+    for model, found in tables["robustness"].items():
+        for code, attacks in found.items():
+            for attack, by_epsilon in attacks.items():
+                for epsilon, figure in by_epsilon.items():
+                    yield PAPER_DATA, model, f"robust accuracy, {attack}, ε = {epsilon}, {code} code, %", figure
+    for name, of_run in {**tables["ablations"], PROPOSED: tables["probes"]}.items():
+        model = name if name == PROPOSED else f"{PROPOSED}, {name}"
+        yield from ((PAPER_DATA, model, row, figure) for row, figure in of_run.items())
+    for data, by_split in tables["disentangling"].items():
+        for split, of_split in by_split.items():
+            which, _, name = split.partition(", ")
+            for row, figure in of_split.items():
+                yield data, name or PROPOSED, f"{row}; {SETS[which]}", figure
 
 
 def to_latex(tables: dict) -> str:

@@ -52,6 +52,24 @@ def robust(disenib: float, plain: float):
     return change
 
 
+def test_as_long_as_no_full_run_was_attacked_one_that_stopped_early_is_told_of():
+    def change(found):
+        found["robustness"] = {"plain": {"mean": {"worst case": {"0.1": {"mean": 70.0}}}}}
+        found["ablations"]["default"] = {row: {"mean": value} for row, value in (
+            ("worst case, ε = 0.1, %", 60.0), ("worst case, ε = 0.3, %", 2.0), ("FGSM test, ε = 0.3, %", 40.0),
+        )}
+    claim = judged(change)[2]
+    assert claim["verdict"] == "Open."
+    assert claim["because"].endswith(
+        "On a run stopped at a quarter of its training, 60.0 % of the test images stay right in the worst case of ε = "
+        "0.1, on a plain network 70.0 %. At ε = 0.3, where FGSM leaves 40.0 % of the right ones, it is 2.0 %."
+    )
+    robust(10, 20)(found := {"robustness": {}})
+    found["robustness"]["disenib"]["mean"]["worst case"]["0.3"] = {"mean": 1.0}
+    text = judged(lambda tables: tables.update(found))[2]["because"]
+    assert text.endswith("At ε = 0.3, where FGSM leaves 70.2 % of the right ones, 1.0 % of all are left.")
+
+
 def rate(model: str, outside: str, value: float):
     def change(found):
         for code in ("sample", "mean"):

@@ -147,16 +147,30 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path):
         if worst is not None:
             found = {
                 "n_images": 10, "clean_accuracy": 0.9, "worst_case": {"0.1": worst}, "curve": {"0.1": worst, "2.0": 0},
+                "worst_case_stderr": {"0.1": worst / 10}, "signs": {
+                    "zero_gradient_margin_float32": worst / 5, "black_box_only": {"0.1": 0.1, "0.2": worst},
+                    "many_steps_minus_one_step": {"margin": {"0.1": -worst}},
+                },
                 "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}, "fgsm_margin": {"0.1": worst + 0.2}},
             }
             (folder / "evaluation-last-mean-code.json").write_text(json.dumps({"robustness": found}))
     runs = read_runs(tmp_path)
-    header, rows = tables.robustness(tables.build(runs, None, ["mnist"]))
+    found = tables.build(runs, None, ["mnist"])
+    header, rows = tables.robustness(found)
     assert header == ["robust accuracy, %", "VIB, mean"]
     assert [row for row in rows if row[1] != tables.ABSENT] == [
-        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["apgd dlr, ε = 0.1", "70.0 ± 14.1"],
-        ["fgsm margin, ε = 0.1", "80.0 ± 14.1"],
+        ["worst case, ε = 0.1", "60.0 ± 14.1"], ["its standard error over images, ε = 0.1", "6.0 ± 1.4"],
+        ["apgd dlr, ε = 0.1", "70.0 ± 14.1"], ["fgsm margin, ε = 0.1", "80.0 ± 14.1"],
     ]
+    header, rows = tables.signs(found)
+    assert header == ["share of the images", "VIB, mean"]
+    assert [row for row in rows if row[1] != tables.ABSENT] == [
+        ["no gradient of the margin in float32, %", "12.0 ± 2.8"],
+        ["broken by black box or transfer alone, %", "60.0 ± 14.1"],  # the most, over ε
+        ["lead of one step over PGD, %", "0.0 ± 0.0"],  # PGD leads
+    ]
+    line = ',mnist,vib,"robust accuracy, apgd dlr, ε = 0.1, mean code, %",70,14.1421,,,2,1 2\n'
+    assert line in tables.to_csv(found)
     drawn = {figure.path.stem: figure for figure in figures.draw_all(runs, ["mnist"], tmp_path / "figures", None)}
     assert "worst of all attacks" in drawn["worst-case"].text
     left, right = figures.worst_case([run for run in runs if run.seed]).axes  # FGSM above, the worst case, APGD

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, first_line, run_script
-from custom_pkg.files import read_json, write_json
+from custom_pkg.files import one_at_a_time, read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
     RunOptions,
@@ -291,16 +291,17 @@ def read_or_empty(path: Path) -> dict:
 
 def write_merged(path: Path, results: dict) -> None:
     """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
-    before = read_or_empty(path)
-    if path.stem == f"evaluation-step{before.get('step')}":  # the training's own has no hash, and is of its own step
-        before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
-    if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
-        merged = {**before, **results}
-        for key, value in merged.items():
-            if isinstance(value, dict) and isinstance(before.get(key), dict):
-                merged[key] = {**before[key], **results.get(key, {})}
-        results = merged
-    write_json(path, results)
+    with one_at_a_time(path.parent):  # what another evaluation writes meanwhile stays, too
+        before = read_or_empty(path)
+        if path.stem == f"evaluation-step{before.get('step')}":  # training's own has no hash, and is of its own step
+            before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
+        if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
+            merged = {**before, **results}
+            for key, value in merged.items():
+                if isinstance(value, dict) and isinstance(before.get(key), dict):
+                    merged[key] = {**before[key], **results.get(key, {})}
+            results = merged
+        write_json(path, results)
 
 
 if __name__ == "__main__":

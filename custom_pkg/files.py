@@ -195,3 +195,18 @@ def try_lock(file: IO) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Read a file of a folder, change it and write it, while others that do so wait; leaves nothing behind.
+
+    Where the file system or Windows cannot lock a folder, nobody waits.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield

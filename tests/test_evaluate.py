@@ -1,5 +1,7 @@
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from conftest import assert_refused, assert_same_end, contents, execute, results, run_of, train
 
+import evaluate as evaluation
 from custom_pkg import checkpoints
 from modellib.evaluations import attacks, robustness
 
@@ -58,6 +61,21 @@ def test_other_outside_data_can_be_asked_for(copy):
     assert part.keys() == {"uniform", "gauss"}
     assert part["gauss"] == written(copy, "evaluation.json")["ood"]["gauss"]
     assert part["uniform"] != part["gauss"]
+
+
+def test_what_two_evaluations_of_a_run_find_at_once_is_all_kept(tmp_path, monkeypatch):
+    def slowly(path, real=evaluation.read_or_empty):
+        found = real(path)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(evaluation, "read_or_empty", slowly)
+    file = tmp_path / "evaluation-last.json"
+    parts = [{"checkpoint_sha256": "a", "test": {metric: 1.0}} for metric in ("accuracy", "mi_xt", "mi_yt")]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(evaluation.write_merged, file), parts))
+    assert json.loads(file.read_text())["test"] == {"accuracy": 1.0, "mi_xt": 1.0, "mi_yt": 1.0}
+    assert [*contents(tmp_path)] == ["evaluation-last.json"]
 
 
 ROBUSTNESS = ["--metrics=robustness", "--n_images=60", "--attacks=fgsm_margin,apgd_dlr,square"]

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/conv_update.py [rounds]
 
-For each data set, in fp32 and bf16: milliseconds of a main update (with the estimator's and, for MNIST, the
-discriminator's term, as from est_thr on); of its bare convolutions and matrix products (forward, weight and input
-gradients of the same layers; no weight gradients of the estimator and the discriminator, which rest, and no input
-gradients of the encoders); their ratio; the estimator's update; a whole step; and this process's peak memory. Then
-what the profiler says the updates are made of.
+For each data set, in fp32 and, where the processor has instructions for it, in bf16: milliseconds of a main update
+(with the estimator's and, for MNIST, the discriminator's term, as from est_thr on); of its bare convolutions and matrix
+products (forward, weight and input gradients of the same layers; no weight gradients of the estimator and the
+discriminator, which rest, and no input gradients of the encoders); their ratio; the estimator's update; a whole step;
+and this process's peak memory. Then what the profiler says the updates are made of.
 """
 
 import resource
@@ -23,13 +23,14 @@ from disenib_update import timed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.profiler import profile  # noqa: E402
 
-from custom_pkg.compute import autocast_for, keep_freed_memory  # noqa: E402
+from custom_pkg.compute import autocast_for, bf16_is_slow, choose_products, keep_freed_memory  # noqa: E402
 from modellib import disenib  # noqa: E402
 from modellib.conv_networks import ARCHITECTURES, build_discriminator  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402
 
 BATCH = 64
 CPU = torch.device("cpu")
+PRECISIONS = {"fp32": torch.float32} | ({} if bf16_is_slow(CPU) else {"bf16": torch.bfloat16})
 
 
 class Case(NamedTuple):
@@ -51,13 +52,15 @@ CASES = (
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     keep_freed_memory()  # as the scripts do
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, median of {rounds} rounds, milliseconds")
+    way = choose_products(CPU, BATCH)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, products: {way}, "
+          f"median of {rounds} rounds, milliseconds")
     print(f"{'':14s}  update    bare   ratio  estimator's  whole step")
     updates = {}
     for case in CASES:
         parts = parts_of(case)
         median = timed(parts, rounds, calls=5)
-        for precision in ("fp32", "bf16"):
+        for precision in PRECISIONS:
             update, bare, estimator = (median[f"{part} {precision}"] for part in ("update", "bare", "estimator"))
             updates[f"{case.name} {precision}"] = parts[f"update {precision}"]
             step = case.main_updates * update + case.est_updates * estimator
@@ -100,7 +103,7 @@ def parts_of(case: Case) -> dict[str, Callable[[], object]]:
         cluster=disenib.unclustered, generator=random,
     )
     parts: dict[str, Callable[[], object]] = {}
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for precision, dtype in PRECISIONS.items():
         autocast = autocast_for(precision, CPU)
         parts[f"update {precision}"] = partial(main_update, autocast=autocast)
         parts[f"bare {precision}"] = bare_of(parts["update fp32"], networks, discriminator, dtype)

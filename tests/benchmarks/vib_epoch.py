@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch  # noqa: E402
 
+from custom_pkg.compute import choose_products, keep_freed_memory  # noqa: E402
 from custom_pkg.run_log import LossHistory  # noqa: E402
 from dataloader.batches import ShuffledBatches  # noqa: E402
 from modellib import ib_lagrangian  # noqa: E402
@@ -32,6 +33,8 @@ UPDATES = TRAIN // BATCH // 10  # in one round
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    keep_freed_memory()  # as the scripts do
+    way = choose_products(torch.device("cpu"), BATCH)
     random = torch.Generator().manual_seed(0)
     images, labels = torch.rand(TRAIN, 784, generator=random) * 2 - 1, torch.randint(10, (TRAIN,), generator=random)
     networks = ib_lagrangian.MODELS["vib"].build(784, 10, Options(desc="x"), random)
@@ -63,7 +66,8 @@ def main() -> None:
             times[name].append(factor * (time.perf_counter() - began))
     median = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
 
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, median of {rounds} rounds, seconds an epoch")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, products: {way}, median of {rounds} rounds, "
+          "seconds an epoch")
     for name, seconds in median.items():
         print(f"{name:20s} {seconds:6.2f}   (from {min(times[name][1:]):.2f} to {max(times[name][1:]):.2f})")
     epoch = median["update loop"] + median["accuracy evaluation"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from dataloader import digits
 from modellib.evaluations import attacks
-from modellib.evaluations.attacks import ATTACKS, Target, adversarial
+from modellib.evaluations.attacks import ATTACKS, Search, Target, adversarial
 from modellib.networks import FixedStdEncoder, mlp
 
 FEWER = {"apgd_targeted_dlr": {"steps": 20}, "square": {"queries": 150}}  # where the published number takes long
@@ -51,6 +51,19 @@ def linear(dimensions=12, classes=5):
     for parameter in network.parameters():
         parameter.data = torch.randn(parameter.shape, generator=seeded(), dtype=torch.float64)
     return Target(lambda images: (images, torch.tensor(0.0)), network, image_shape=(1, 3, 4))
+
+
+def test_of_a_sampled_code_the_last_image_is_judged_beside_the_one_that_its_draws_favoured():
+    target = Target(
+        lambda images: (images, torch.ones(())), lambda codes: torch.cat((codes, -codes), -1), "sample",
+        n_judging_draws=1000,
+    )
+    images, labels = torch.full((2, 1), 0.5), torch.zeros(2, dtype=torch.long)
+    search = Search(target, images, labels, 0.5, seeded())
+    search.best, search.last = torch.tensor([[0.5], [0.0]]), torch.tensor([[0.0], [0.5]])  # right at 69 and at 50 %
+    search.settle()
+    assert search.found.tolist() == [[0.0], [0.0]]
+    assert search.accuracy.tolist() == pytest.approx([0.5, 0.5], abs=0.06)
 
 
 @pytest.mark.parametrize("code", ["mean", "sample"])

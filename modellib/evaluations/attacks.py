@@ -107,7 +107,8 @@ class Search:
     """One attack's search for adversarial images: who is still attacked, their balls, and the best found so far.
 
     Looks within a start are compared by their own draws; the best of each start is then judged by new ones, and an
-    image that is right in none of them is broken and attacked no further.
+    image that is right in none of them is broken and attacked no further. Of a sampled code the last one is judged
+    beside the best, which may be the best by its draws alone.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Search:
     def _attack(self, rows: Tensor) -> None:
         self.rows, self.images, self.labels = rows, self.all_images[rows], self.all_labels[rows]
         self.low, self.high = (self.images - self.epsilon).clamp_(min=-1), (self.images + self.epsilon).clamp_(max=1)
-        self.best = self.images.clone()
+        self.best, self.last = self.images.clone(), self.images
         self.best_accuracy, self.best_margin = self.images.new_full((2, len(rows)), math.inf)
 
     def starts(self, n: int) -> Iterator[int]:
@@ -165,6 +166,7 @@ class Search:
         extra: what the loss needs of every image besides its label. Without noise the draws are new ones.
         """
         self.tick()
+        self.last = images
         noise = self.noise(self.target.n_draws) if noise is None else noise
         values, gradients, seen = [], [], []
         for part in self.target.parts(len(images)):
@@ -195,7 +197,11 @@ class Search:
         """
         accuracy = self.best_accuracy
         if (noise := self.noise(self.target.n_judging_draws)) is not None:
-            accuracy = self.target.accuracy(self.best, self.labels, noise)
+            accuracy, of_last = (
+                self.target.accuracy(found, self.labels, noise) for found in (self.best, self.last)
+            )
+            _overwrite(self.best, of_last < accuracy, self.last)
+            accuracy = torch.minimum(accuracy, of_last)
         better = accuracy < self.accuracy[self.rows]
         self.found[self.rows[better]] = self.best[better]
         self.accuracy[self.rows] = torch.where(better, accuracy, self.accuracy[self.rows])

@@ -28,6 +28,23 @@ def test_one_dimension_a_factor_is_perfect_whatever_else_the_codes_hold():
     assert found == {name: pytest.approx(1, abs=0.01) for name in found} and len(found) == 5
 
 
+def test_noise_on_top_of_perfect_codes_costs_them_little():
+    """As DisenIB's: style with a std of 0.1, class with one of 1; most of the dimensions hold nothing else."""
+    generator, n = seeded(), 6000
+    factors = torch.stack([torch.randint(0, size, (n,), generator=generator) for size in (3, 2, 16)], 1)
+    style, label = torch.zeros(n, 16), torch.zeros(n, 16)
+    style[:, :2] = (factors[:, 1:] / torch.tensor([1, 15]) - 0.5) * 4
+    label[:, 0] = (factors[:, 0] - 1) * 3
+    style, label = (
+        code + std * torch.randn(code.shape, generator=generator) for code, std in ((style, 0.1), (label, 1))
+    )
+    found = measure(style, label, factors)
+    assert found["dci_codes_disentanglement"] > 0.98 and found["dci_codes_completeness"] > 0.98
+    assert found["dci_disentanglement"] > 0.95 and found["dci_completeness"] > 0.95
+    leaking = measure(style, style + label, factors)
+    assert leaking["dci_codes_disentanglement"] < 0.9
+
+
 def test_codes_that_have_changed_places_are_as_disentangled_but_the_style_in_both_is_not():
     swapped = measure(FACTORS[:, :1], FACTORS[:, 1:], FACTORS)
     assert swapped["dci_codes_disentanglement"] == pytest.approx(1, abs=0.01)

@@ -104,7 +104,9 @@ def _read_codes(
     """I(X;S), and what classifiers read off samples of both codes; strongly: what a network and forests (DCI) do.
 
     They never see the codes that they are tested on: for the test set they are fitted on the training set, for the
-    training set on one half of it.
+    training set on one half of it. For the label a style stays on one side in all classes: else every tested image has
+    its like in the other half, always with another label, and what is read falls far below chance. For the factors it
+    lies on both, as the question is whether a style's code is the same in all classes.
     """
     encoders = {"style": model.style_encoder, "class": model.encoder}
     codes = {
@@ -113,17 +115,22 @@ def _read_codes(
         )
         for which, encoder in encoders.items() for name in {"train", *splits}
     }
-    shuffle = random("codes")
-    order = torch.randperm(len(loaded.sets["train"][1]), generator=shuffle, device=shuffle.device).cpu()
+    n_train, n_classes = len(loaded.sets["train"][1]), loaded.data.n_classes
+    by_image = halves(n_train, random("codes"))
+    by_style = halves(n_train, random("codes by style"), n_classes) if loaded.data.factors else by_image
     results = {}
     for name in splits:
         images, labels = loaded.sets[name]
-        if name == "train":
-            fit, test = (half[:N_READ] for half in order.chunk(2))
-        else:
-            fit, test = order[:N_READ], torch.arange(len(labels))[:N_READ]
 
-        def read(key: str, code: str, targets: dict[str, Tensor], name=name, fit=fit, test=test) -> dict[str, float]:
+        def parted(parts: tuple[Tensor, Tensor], name=name, labels=labels) -> tuple[Tensor, Tensor]:
+            """Rows of the training set to fit on, and of the set `name` to be tested on."""
+            fit, test = parts if name == "train" else (torch.cat(parts), torch.arange(len(labels)))
+            return fit[:N_READ], test[:N_READ]
+
+        def read(
+            key: str, code: str, targets: dict[str, Tensor], parts: tuple[Tensor, Tensor], name=name, parted=parted
+        ) -> dict[str, float]:
+            fit, test = parted(parts)
             return readable(
                 key, codes[code, "train"][fit], targets["train"][fit], codes[code, name][test], targets[name][test],
                 probes=("mlp_accuracy",) if strongly else ("accuracy", "knn_accuracy"),
@@ -131,25 +138,35 @@ def _read_codes(
 
         announced_bar(f"what {'strong probes read off the codes' if strongly else 'the codes say'}, {name} set")
         by_set = {which: labels for which, (_, labels) in loaded.sets.items()}
-        if strongly:
-            results[name] = read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
-            if (factors := loaded.data.train.factors) is not None:
-                results[name] |= dci(
-                    {code: codes[code, "train"][fit] for code in encoders}, factors[fit],
-                    {code: codes[code, name][test] for code in encoders}, getattr(loaded.data, name).factors[test],
-                )
-            continue
-        result: dict[str, Any] = style_information(
+        result: dict[str, Any] = {} if strongly else style_information(
             model.style_encoder, images, draw=partial(sample, generator=random("style", name)), batch_size=batch_size,
         )
-        result |= read("style_to_label", "style", by_set) | read("class_to_label", "class", by_set)
-        for column, factor in enumerate(loaded.data.factors.names if loaded.data.factors else ()):
+        result |= read("style_to_label", "style", by_set, by_style) | read("class_to_label", "class", by_set, by_style)
+        if strongly and loaded.data.factors:
+            fit, test = parted(by_image)
+            values = {which: getattr(loaded.data, which).factors for which in ("train", name)}
+            result |= dci(
+                {code: codes[code, "train"][fit] for code in encoders}, values["train"][fit],
+                {code: codes[code, name][test] for code in encoders}, values[name][test],
+            )
+        for column, factor in enumerate(loaded.data.factors.names if loaded.data.factors and not strongly else ()):
             by_set = {which: getattr(loaded.data, which).factors[:, column] for which in protocol.SPLITS}
             if column and len(by_set["train"].unique()) > 1:  # the first one is the label
-                for key, value in read("style_to_factor", "style", by_set).items():
+                for key, value in read("style_to_factor", "style", by_set, by_image).items():
                     result.setdefault(key, {})[factor] = value
         results[name] = result
     return results
+
+
+def halves(n_images: int, shuffle: torch.Generator, n_classes: int = 1) -> tuple[Tensor, Tensor]:
+    """The rows of two halves of a set, in any order; n_classes: they come class by class in the same styles, and a
+    style stays in one half with all its classes.
+    """
+    n_styles = n_images // n_classes
+    order = torch.randperm(n_styles, generator=shuffle, device=shuffle.device).cpu()
+    first_of_class = torch.arange(n_classes) * n_styles
+    first, second = ((half[:, None] + first_of_class).flatten() for half in order.chunk(2))
+    return first, second
 
 
 def _swap(model: SwappingModel, loaded: Loaded, splits: Sequence[str], batch_size: int, random: Callable) -> dict:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from experiments.supervised_disentangling import halves
 from modellib import disenib
 from modellib.evaluations.code_content import readable
 from modellib.evaluations.digit_classifier import train_classifier
@@ -26,6 +27,7 @@ def seeded(seed=0):
 
 
 N_CLASSES, N_STYLES = 3, 4
+PROBES = ("accuracy", "knn_accuracy")
 
 
 def known_images():
@@ -95,6 +97,32 @@ def test_a_swap_shows_the_factors_of_the_true_image_that_it_is_nearest_to():
     found, wanted = shown_by(lambda style, labels: perfect((style + 1).clamp(max=N_STYLES - 1), labels) + 0.01)
     assert torch.equal(found[:, 0], wanted[:, 0])
     assert torch.equal(found[:, 1], (wanted[:, 1] + 1).clamp(max=N_STYLES - 1))
+
+
+def test_of_true_images_that_are_the_same_a_swap_shows_the_one_that_was_wanted():
+    images, labels = known_images()
+    factors = torch.stack((labels, torch.arange(len(labels)) % N_STYLES), 1)
+    rows, classes = all_pairs(labels)
+    merged = images[labels * N_STYLES + factors[:, 1] // 2 * 2]  # two styles each look the same
+    found, wanted = nearest_truth(
+        lambda style, told: perfect(style // 2 * 2, told), style_of(images), factors, rows, classes, merged, factors,
+        batch_size=5,
+    )
+    assert torch.equal(found, wanted) and len(wanted[:, 1].unique()) == N_STYLES
+
+
+def test_probes_of_the_label_keep_a_style_on_one_side_in_all_classes_and_a_code_of_style_alone_is_read_at_chance():
+    n_styles, n_classes = 400, 5
+    label, style = torch.arange(n_styles * n_classes) // n_styles, torch.arange(n_styles * n_classes) % n_styles
+    codes = torch.randn(n_styles, 8, generator=seeded())[style]
+    codes += 0.1 * torch.randn(codes.shape, generator=seeded())
+    by_style, by_image = halves(len(label), seeded(), n_classes), halves(len(label), seeded())
+    for first, second in (by_style, by_image):
+        assert torch.equal(torch.cat((first, second)).sort().values, torch.arange(len(label)))
+    assert not set(style[by_style[0]].tolist()) & set(style[by_style[1]].tolist())
+    read = [readable("a", codes[fit], label[fit], codes[test], label[test], probes=PROBES)["a_knn_accuracy"]
+            for fit, test in (by_style, by_image)]
+    assert read[0] == pytest.approx(1 / n_classes, abs=0.04) and read[1] < 0.12
 
 
 def test_a_reconstructor_off_by_a_tenth_has_20_decibels():
@@ -197,9 +225,6 @@ def test_the_classifier_that_judges_learns_and_is_the_same_for_the_same_seed():
     first, second = (train_classifier(images, labels, 2, generator=seeded()) for _ in range(2))
     assert (first(images).argmax(1) == labels).float().mean() > 0.99
     assert all(map(torch.equal, first.parameters(), second.parameters()))
-
-
-PROBES = ("accuracy", "knn_accuracy")
 
 
 def test_what_a_code_holds_is_read_and_what_it_does_not_hold_is_not():

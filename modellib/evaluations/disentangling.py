@@ -92,8 +92,8 @@ def nearest_truth(
     """What swaps show: the factors of the true image, among all there are, that each is nearest to.
 
     style (N, D) and factors (N, F), the class in column 0; rows, classes (P,): the swaps. truth (M, C, H, W),
-    truth_factors (M, F): all true images; of two that are the same, the first counts. Returns
-    factors (P, F) found, and (P, F) wanted: the style image's, but for the class.
+    truth_factors (M, F): all true images, the wanted ones among them. Returns factors (P, F) found, and (P, F) wanted:
+    the style image's, but for the class. Of true images that are the same, the wanted one counts, else the first.
     """
     flat = truth.flatten(1)
     squares = flat.square().sum(1)
@@ -103,7 +103,12 @@ def nearest_truth(
     ])
     wanted = factors[rows].clone()
     wanted[:, 0] = classes
-    return truth_factors[nearest], wanted
+    _, numbers = torch.unique(torch.cat((truth_factors, wanted)), dim=0, return_inverse=True)
+    places = torch.empty_like(numbers)
+    places[numbers[: len(truth)]] = torch.arange(len(truth), device=numbers.device)
+    pairs = zip(nearest.split(batch_size), places[numbers[len(truth) :]].split(batch_size), strict=True)
+    same = torch.cat([(flat[found] == flat[true]).all(1) for found, true in pairs])
+    return torch.where(same[:, None], wanted, truth_factors[nearest]), wanted
 
 
 def mean_images(images: Tensor, labels: Tensor, n_classes: int) -> Tensor:

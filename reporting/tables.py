@@ -65,8 +65,9 @@ OVERVIEW = [METRICS[key] for key in (
     "dci_informativeness", "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy",
     "style_to_label_chance",
 )]  # of the disentangling runs, in docs/results.md
-SUMMARY = ("I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.1, %", "FGSM test, ε = 0.3, %",
-           "OOD FPR at 95 % TPR, %")  # of the comparison, in the project's README
+SUMMARY = (  # of the comparison, in the project's README
+    "I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.3, %", "OOD FPR at 95 % TPR, %",
+)
 WORST_CASE, STDERR = "worst case", "its standard error over images"
 SIGNS = {  # that gradients are only hidden: row -> how its keys begin below robustness/; the largest value counts
     **{f"no gradient of the {loss.replace('_', ' ')} in {precision}, %": f"signs/zero_gradient_{loss}_{precision}"
@@ -404,7 +405,7 @@ def off_by(figures: Sequence[dict]) -> str:
          f"lies outside the 95 % prediction interval for one more run (from {ENOUGH} seeds on)"),
         (any(n < ENOUGH for n in n_seeds),
          "is off by more than 3 of our standard deviations and by more than 10 % of the published figure (of fewer "
-         f"than {ENOUGH} seeds)"),
+         f"than {ENOUGH} seeds; a rule of thumb, which passes over small differences)"),
     )
     return ", or ".join(words for applies, words in rules if applies)
 

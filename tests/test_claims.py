@@ -18,6 +18,12 @@ def committed_runs() -> list[FinishedRun]:
     return read_runs(RESULTS)
 
 
+def test_without_vib_s_curve_the_first_claim_is_open():
+    found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
+    first = claims(found, [run for run in committed_runs() if run.kind != "sweep"])[0]
+    assert first["verdict"] == "Open." and "--sweep" in first["because"]
+
+
 def judged(change_tables=None, change_run=None) -> list[dict]:
     """The claims of the committed results, with changes made to the tables and to each run's evaluation."""
     found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
@@ -31,7 +37,7 @@ def judged(change_tables=None, change_run=None) -> list[dict]:
 
 def test_the_committed_verdicts_are_those_in_tables_json():
     assert judged() == json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))["claims"]
-    assert len(judged()) == 5 and not any(claim["verdict"].startswith("Does not") for claim in judged())
+    assert len(judged()) == 5
 
 
 def test_without_runs_every_claim_is_open_and_says_what_is_missing():
@@ -89,8 +95,8 @@ def disentangled(data: str, row: str, value: float):
 @pytest.mark.parametrize("number, change_tables, change_run, verdict", [
     (1, None, of_disenib(mi_xt=9.5), "Does not hold."),
     (1, lambda found: found["quantitative"]["mnist"]["nib"]["I(X;T), test"].update(mean=1.0), None, "Does not hold."),
-    (1, lambda found: found["sweeps"].clear(), None, "Open."),
-    (2, None, of_disenib(accuracy_mean_code=0.995), "Holds."),
+    (1, None, of_disenib(mi_xt=3.0), "Compression holds only by the paper's I(Y;T)."),
+    (2, None, of_disenib(accuracy=0.985, accuracy_mean_code=0.995), "Holds."),
     (2, lambda found: found["quantitative"]["mnist"]["disenib"]["accuracy test, %"].update(mean=90), None,
      "Does not hold."),
     (3, robust(80, 20), None, "Holds."),

@@ -240,7 +240,7 @@ def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_
 def test_the_readme_and_the_pages_beside_it_get_the_tables_between_their_marks(built):
     header, rows = tables.comparison(json.loads((built / "results/tables.json").read_text()), "mnist", absent_too=False)
     short = [row for row in rows if row[0] in tables.SUMMARY]
-    assert len(short) == len(tables.SUMMARY) == 6
+    assert len(short) == len(tables.SUMMARY) == 5
     for text, name, wanted in (("README.md", "summary", short), ("docs/results.md", "results", rows)):
         shown = (built / text).read_text(encoding="utf-8")
         table = tables.markdown(header, wanted)
@@ -391,7 +391,8 @@ def test_the_page_holds_all_its_pictures_and_fetches_nothing(built):
     text = (built / "results/report.html").read_text()
     page = Page(text)
     assert len(page.images) == 2  # of Shapes
-    assert text.count('<svg class="whole"') == 6  # information plane, robustness, detection, two of training, IB curve
+    # Information plane, robustness, detection, two of training, two IB curves.
+    assert text.count('<svg class="whole"') == 7
     for alt, source in page.images:
         kind, data = source.split(",", 1)
         assert alt and kind == "data:image/webp;base64"

@@ -129,13 +129,13 @@ def _robustness(found: dict) -> Claim:
     claim = "Robustness to attacks"
     worst = {
         model: by_code["mean"]["worst case"][SMALLEST]["mean"] for model, by_code in found["robustness"].items()
-        if SMALLEST in by_code.get("mean", {}).get("worst case", {})
+        if model in METHODS and SMALLEST in by_code.get("mean", {}).get("worst case", {})
     }
     needed = {PROPOSED: _title(PROPOSED), "plain": "a plain network"}
     if lacking := [title for model, title in needed.items() if model not in worst]:
-        return Claim(claim, "Open.", "FGSM, a weak attack of one step, gives the paper's numbers and does not settle "
-                     "it. Strong ones (`reproduce.py --with=robustness`) have not been run on "
-                     f"{' and '.join(lacking)}.{_early(found, worst)}")
+        return Claim(claim, "Open.", "FGSM, one weak step, gives the paper's numbers and settles nothing; strong "
+                     f"attacks (`reproduce.py --with=robustness`) have not met {' and '.join(lacking)}."
+                     f"{_early(found, worst)}")
     ours = worst.pop(PROPOSED)
     rivals = {model: value for model, value in worst.items() if METHODS[model].published or model == "plain"}
     best = max(rivals, key=rivals.__getitem__)
@@ -163,9 +163,9 @@ def _early(found: dict, worst: dict[str, float]) -> str:
     if PROPOSED in worst or "plain" not in worst or not all(row in run for row in rows):
         return ""
     small, large, fgsm = (run[row]["mean"] for row in rows)
-    return (f" On a run stopped at a quarter of its training, {small:.1f} % of the test images stay right in the worst "
-            f"case of ε = {SMALLEST}, on a plain network {worst['plain']:.1f} %. At ε = {LARGEST}, where FGSM leaves "
-            f"{fgsm:.1f} % of the right ones, it is {large:.1f} %.")
+    return (f" On a run stopped at a quarter of its training they leave {small:.1f} % of the test images at "
+            f"ε = {SMALLEST} (a plain network {worst['plain']:.1f}), and {large:.1f} % at ε = {LARGEST}, where FGSM "
+            f"leaves {fgsm:.1f} % of the right ones.")
 
 
 def _detection(found: dict) -> Claim:

@@ -14,11 +14,11 @@ from matplotlib.colors import LogNorm  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
 from custom_pkg.terminal import flatten  # noqa: E402
-from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
+from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, attacked, published_on  # noqa: E402
 from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
 from reporting.drawing import Drawing, as_drawing  # noqa: E402
 from reporting.grid import LAMBDA  # noqa: E402
-from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
+from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, attacked_runs, key_for, point  # noqa: E402
 
 BOUND = "mi_yt_lower_bound"
 SET_NAMES = {"train": "training set", "test": "test set"}
@@ -89,15 +89,15 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
                 + (" Dashed: the paper." if papers else ""),
                 robustness, under_fgsm, data,
             )
-        attacked = [run for run in quant if "robustness/clean_accuracy" in _of_mean_code(run)]
-        if attacked:
+        met = [run for run in attacked_runs(runs, data) if "robustness/clean_accuracy" in _of_mean_code(run)]
+        if met:
             add(
                 f"worst-case{end}", f"Robustness in the worst case over many attacks, {on}",
                 "Mean codes; share of all attacked test images that are classified correctly, mean and standard "
                 "deviation over seeds (none where there is one seed). Left: dashed, under one step along the gradient "
                 "of the margin (FGSM); solid, under the worst of all attacks for each image. Right: under APGD on the "
                 "margin in 20 steps, for ε up to where nothing is hidden any more: no network can be robust there.",
-                worst_case, attacked,
+                worst_case, met,
             )
         with_curves = [run for run in quant if "gauss" in run.curves]
         if with_curves:
@@ -112,7 +112,7 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
             )
         sampled = [run for run in quant if METHODS[run.name].code == "sample"]
         noisy = {run.where: point for run in sampled if (point := noise_point(run))}
-        if noisy:
+        if len(noisy) > 2:  # fewer show no relation
             add(
                 f"detection-and-noise{end}", f"Detection of noise and the noise of codes, {on}",
                 "One mark a run of sampled codes: the rate at which images of Gaussian noise are accepted against the "
@@ -286,14 +286,14 @@ def robustness(runs: Sequence[FinishedRun], data: str):
 
 def _of_mean_code(run: FinishedRun) -> dict[str, float]:
     """The evaluation of its mean code; empty where evaluate.py has made none."""
-    return run.others.get(METHODS[run.name].evaluated("mean"), {})
+    return run.others.get(attacked()[run.name].evaluated("mean"), {})
 
 
 def worst_case(runs: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     shown = ((0, "by_attack/fgsm_margin", "--"), (0, "worst_case", "-"), (1, "curve", "-"))
     for model in _models(runs):
-        method, found = METHODS[model], [_of_mean_code(run) for run in runs if run.name == model]
+        method, found = attacked()[model], [_of_mean_code(run) for run in runs if run.name == model]
         for panel, part, dashes in shown:
             start = f"robustness/{part}/"
             keys = [key for key in found[0] if key.startswith(start) and all(key in each for each in found)]
@@ -303,7 +303,7 @@ def worst_case(runs: Sequence[FinishedRun]):
             bars = panels[panel].errorbar(
                 epsilons, [statistics.mean(v) for v in values], color=method.colour, ls=dashes, lw=1.4, capsize=2,
                 yerr=[statistics.stdev(v) if len(v) > 1 else 0 for v in values], marker=method.marker,
-                ms=_size(model, 8, 4), label=method.title if dashes == "-" else None,
+                ms=8 if method.marker == "*" else 4, label=method.title if dashes == "-" else None,
                 alpha=0.5 if dashes == "--" else 1,
             )
             bars.lines[0].set_label(f"_{method.title}")

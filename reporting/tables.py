@@ -7,7 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from custom_pkg.terminal import flatten
-from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
+from experiments.catalogue import (
+    ABLATIONS,
+    DATA_SETS,
+    METHODS,
+    PAPER_DATA,
+    PROPOSED,
+    STOPPED_EARLY,
+    attacked,
+    published_on,
+    with_disentangling,
+)
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
 from modellib.evaluations.out_of_distribution import SCORES
@@ -149,8 +159,8 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "detection": _detection(runs),
         "scores": _scores(of(runs, "quant", PAPER_DATA)),
         "codes": _codes(of(runs, "quant", PAPER_DATA)),
-        "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
-        "signs": _signs(of(runs, "quant", PAPER_DATA)),
+        "robustness": _robustness(attacked_runs(runs, PAPER_DATA)),
+        "signs": _signs(attacked_runs(runs, PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
         "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
@@ -277,9 +287,14 @@ def _codes(runs: Sequence[FinishedRun]) -> dict:
     return found
 
 
+def attacked_runs(runs: Sequence[FinishedRun], data: str) -> list[FinishedRun]:
+    """Those that tables of attacks may show: of the comparison, and the proposed method's that was stopped early."""
+    return [*of(runs, "quant", data), *of(runs, "ablations", data, STOPPED_EARLY.name)]
+
+
 def _attacked(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, str, dict[int, dict[str, float]]]]:
     """(method, code, seed -> what evaluate.py has measured), of those runs that it has attacked."""
-    for model, method in METHODS.items():
+    for model, method in attacked().items():
         for code in CODES:
             file = method.evaluated(code)
             measured = {
@@ -505,10 +520,10 @@ def _absent(model: str, code: str, row: str = "") -> str:
 
 
 def ablations(tables: dict) -> Table:
-    """DisenIB with one thing changed, a row each."""
+    """DisenIB with one thing changed, a row each; those that were run."""
     return Table(["DisenIB", *ABLATION_ROWS], [
-        [ablation.title, *(cell(tables["ablations"].get(name, {}).get(row)) for row in ABLATION_ROWS)]
-        for name, ablation in ABLATIONS.items()
+        [ABLATIONS[name].title, *(cell(figures.get(row)) for row in ABLATION_ROWS)]
+        for name, figures in tables["ablations"].items()
     ])
 
 
@@ -516,7 +531,10 @@ def robustness(tables: dict) -> Table:
     """Robust accuracy of all images: the worst case over all attacks, then each attack alone."""
     columns = _by_method_and_code(tables["robustness"])
     rows = [
-        [f"{attack}, ε = {epsilon}", *(cell(each.get(attack, {}).get(epsilon), digits=1) for each in columns.values())]
+        [f"{attack}, ε = {epsilon}", *(
+            cell(each.get(attack, {}).get(epsilon), digits=1, absent=ABSENT if attack in each else "–")
+            for each in columns.values()
+        )]
         for attack in dict.fromkeys((
             WORST_CASE, STDERR, *(attack for attacks in columns.values() for attack in attacks)
         ))
@@ -535,8 +553,9 @@ def signs(tables: dict) -> Table:
 
 def _by_method_and_code(found: dict[str, dict]) -> dict[str, dict]:
     """The columns of a table of attacks."""
+    title = {name: method.title for name, method in attacked().items()}
     return {
-        f"{METHODS[model].title}, {code}": figures
+        f"{title[model]}, {code}": figures
         for model, by_code in found.items() for code, figures in by_code.items()
     }
 
@@ -647,11 +666,13 @@ def _figures_of(tables: dict) -> Iterator[tuple[str, str, str, dict]]:
                 yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, by {score.replace('_', ' ')}, %", figure
     for name in ("codes", "signs"):
         for model, found in tables[name].items():
+            model = f"{PROPOSED}, {model}" if model == STOPPED_EARLY.name else model
             for code, of_code in found.items():
                 for row, figure in of_code.items():
                     quantity, percent = row.removesuffix(", %"), ", %" if row.endswith(", %") else ""
                     yield PAPER_DATA, model, f"{quantity}, test, {code} code{percent}", figure
     for model, found in tables["robustness"].items():
+        model = f"{PROPOSED}, {model}" if model == STOPPED_EARLY.name else model
         for code, attacks in found.items():
             for attack, by_epsilon in attacks.items():
                 for epsilon, figure in by_epsilon.items():

@@ -43,6 +43,12 @@ SMALL_DISENIB = (  # on the same digits
 ).split()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: some tests wait, for a scheduler, a clock or another process."""
+    return (os.cpu_count() or 1) + 1
+
+
 class Outcome(NamedTuple):
     status: int
     out: str

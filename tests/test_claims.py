@@ -67,8 +67,8 @@ def test_as_long_as_no_full_run_was_attacked_one_that_stopped_early_is_told_of()
     claim = judged(change)[2]
     assert claim["verdict"] == "Open."
     assert claim["because"].endswith(
-        "On a run stopped at a quarter of its training, 60.0 % of the test images stay right in the worst case of ε = "
-        "0.1, on a plain network 70.0 %. At ε = 0.3, where FGSM leaves 40.0 % of the right ones, it is 2.0 %."
+        "On a run stopped at a quarter of its training they leave 60.0 % of the test images at ε = 0.1 (a plain "
+        "network 70.0), and 2.0 % at ε = 0.3, where FGSM leaves 40.0 % of the right ones."
     )
     robust(10, 20)(found := {"robustness": {}})
     found["robustness"]["disenib"]["mean"]["worst case"]["0.3"] = {"mean": 1.0}

@@ -143,7 +143,8 @@ def built(tmp_path_factory) -> Path:
 def test_robustness_stands_by_method_code_and_attack(tmp_path):
     for seed, worst in ((1, 0.5), (2, 0.7), (0, None)):  # of seed 0 it was not measured
         where = f"quant/mnist/vib/seed{seed}"
-        folder = Path(shutil.copytree(RESULTS / where, tmp_path / where))
+        measured_later = shutil.ignore_patterns("evaluation-*")
+        folder = Path(shutil.copytree(RESULTS / where, tmp_path / where, ignore=measured_later))
         if worst is not None:
             found = {
                 "n_images": 10, "clean_accuracy": 0.9, "worst_case": {"0.1": worst}, "curve": {"0.1": worst, "2.0": 0},
@@ -209,7 +210,7 @@ def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_
 
     rate = {"fpr_at_95_tpr": 0.25, "encoder_std": 0.7, "fpr_at_95_tpr_by": {"energy": 0.5, "class_means": 0.125}}
     held_out = {"ood": {"held_out": {"fpr_at_95_tpr": 0.75}}}
-    place("quant/mnist/vib/seed0", "quant/mnist/vib/seed0", last={"ood": {"gauss": rate}},
+    place("quant/mnist/vib/seed0", "quant/mnist/vib/seed1", last={"ood": {"gauss": rate}},
           last_mean_code={"ood": {"gauss": {"fpr_at_95_tpr": 0.0625}}, "test": {"mi_xt_mean_code": 3.5}})
     place("held-out/mnist/vib/seed0", "quant/mnist/vib/seed0", last=held_out)
     for name, spared in (("default", 0.0), ("no-clustering", 0.25)):
@@ -454,6 +455,7 @@ def test_the_quick_version_says_so_in_every_table_figure_and_page(tmp_path, monk
         assert line.startswith(f'"{QUICK_LABEL}"')
     tex = (tmp_path / "report/tables.tex").read_text()
     assert tex.count(r"\caption") == tex.count(QUICK_LABEL) == 1
+    text = re.sub("<svg.*?</svg>", "", text, flags=re.DOTALL)  # whose coordinates may be any number
     assert "97.59" not in text and "(paper)" not in text  # the published figures are of another data set
 
 

@@ -79,11 +79,14 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
 
     sampled, of_mean = (_mean(quant, PROPOSED, f"test/mi_xt{end}") for end in ("", "_mean_code"))
     as_published, bound = needed("mi_yt"), needed("mi_yt_lower_bound")
+    on_means = {model: found["codes"][model]["mean"]["I(X;T)"]["mean"] for model in figures
+                if "I(X;T)" in found["codes"].get(model, {}).get("mean", {})}
+    rival = f" ({_best_other(on_means, min)})" if on_means.keys() - {PROPOSED} else ""
     to = lambda nats: "more than it reaches" if nats == np.inf else f"{nats:.2f}"  # noqa: E731
     because = (
-        f"DisenIB keeps {sampled:.2f} nats of a test image on sampled codes, {of_mean:.2f} by the paper's formula. For "
-        f"as much of the label VIB needs {to(as_published)} by the paper's I(Y;T), which rewards confident mistakes, "
-        f"{to(bound)} by the bound that punishes them. {_tuning(found)}"
+        f"DisenIB keeps {sampled:.2f} nats of a test image on sampled codes, {of_mean:.2f} by the paper's formula for "
+        f"mean codes{rival}. For as much of the label VIB needs {to(as_published)} by the paper's I(Y;T), which "
+        f"rewards confident mistakes, {to(bound)} by the bound that punishes them. {_tuning(found)}"
     )
     if not most or sampled >= as_published:
         return Claim(claim, "Does not hold.", because)

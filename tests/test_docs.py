@@ -140,7 +140,7 @@ def test_claim_2_on_mean_codes_all_models_are_level_and_on_sampled_ones_disenib_
     of_mean = {model: [evaluation(model, seed)["accuracy_mean_code"] for seed in SEEDS] for model in MODELS}
     for seed in SEEDS:
         assert max(accuracy[seed] for accuracy in of_mean.values()) < 0.005 + min(a[seed] for a in of_mean.values())
-    assert max(MODELS, key=lambda model: sum(of_mean[model])) == "nib"
+    assert set(sorted(MODELS, key=lambda model: sum(of_mean[model]))[-2:]) == {"nib", "squared-nib"}
     vib, disenib = ([evaluation(model, seed)["accuracy"] for seed in SEEDS] for model in ("vib", "disenib"))
     assert abs(np.mean(vib) - np.mean(disenib)) < 0.005
 
@@ -173,7 +173,7 @@ def test_the_daggers_are_those_that_are_explained_and_the_quoted_draws_those_of_
     figures = committed()["quantitative"]["mnist"]
     off = {(model, row) for model in MODELS for row, figure in figures[model].items() if figure.get("off")}
     rate, error = "OOD FPR at 95 % TPR, %", "OOD detection error, %"
-    assert off == {("vib", rate), ("vib", error), ("nib", rate)}
+    assert off == {("vib", rate), ("vib", error)}
     assert figures["nib"][rate]["difference"] < 0
     draws = list(csv.DictReader(text_of("results/authors-program.csv").splitlines()))
     vib = [draw["fpr_at_95_tpr"] for draw in draws if draw["model"] == "vib"]

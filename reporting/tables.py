@@ -652,6 +652,7 @@ def to_csv(tables: dict) -> str:
 
 def _figures_of(tables: dict) -> Iterator[tuple[str, str, str, dict]]:
     """(data, model, metric, figure) of all tables; the figure is empty where a run of the comparison is absent."""
+    named = lambda run: f"{PROPOSED}, {run}" if run in ABLATIONS else run  # noqa: E731
     for data, models in tables["quantitative"].items():
         for model, of_model in models.items():
             yield from ((data, model, row, of_model.get(row, {})) for row in ROWS)
@@ -666,20 +667,17 @@ def _figures_of(tables: dict) -> Iterator[tuple[str, str, str, dict]]:
                 yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, by {score.replace('_', ' ')}, %", figure
     for name in ("codes", "signs"):
         for model, found in tables[name].items():
-            model = f"{PROPOSED}, {model}" if model == STOPPED_EARLY.name else model
             for code, of_code in found.items():
                 for row, figure in of_code.items():
                     quantity, percent = row.removesuffix(", %"), ", %" if row.endswith(", %") else ""
-                    yield PAPER_DATA, model, f"{quantity}, test, {code} code{percent}", figure
+                    yield PAPER_DATA, named(model), f"{quantity}, test, {code} code{percent}", figure
     for model, found in tables["robustness"].items():
-        model = f"{PROPOSED}, {model}" if model == STOPPED_EARLY.name else model
         for code, attacks in found.items():
             for attack, by_epsilon in attacks.items():
                 for epsilon, figure in by_epsilon.items():
-                    yield PAPER_DATA, model, f"robust accuracy, {attack}, ε = {epsilon}, {code} code, %", figure
+                    yield PAPER_DATA, named(model), f"robust accuracy, {attack}, ε = {epsilon}, {code} code, %", figure
     for name, of_run in {**tables["ablations"], PROPOSED: tables["probes"]}.items():
-        model = name if name == PROPOSED else f"{PROPOSED}, {name}"
-        yield from ((PAPER_DATA, model, row, figure) for row, figure in of_run.items())
+        yield from ((PAPER_DATA, named(name), row, figure) for row, figure in of_run.items())
     for data, by_split in tables["disentangling"].items():
         for split, of_split in by_split.items():
             which, _, name = split.partition(", ")

@@ -128,7 +128,8 @@ def train(options: Options, start: Start, loaded: Loaded) -> None:
     seed, device = options.rand_seed, start.device
     images, labels = loaded.sets["train"]
     model, networks = quantitative.lagrangian_model(start.data, options)
-    model.to(device)
+    for network in networks:  # with those that no evaluation needs: CEB's class marginal is none of the model's
+        network.to(device)
     optimizer = adam([parameter for network in networks for parameter in network.parameters()], options.learning_rate)
     batches = ShuffledBatches(len(images), options.batch_size, generator(seed, "batches"), device)
     noise = generator(seed, "noise", device=device)

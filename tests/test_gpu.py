@@ -19,6 +19,8 @@ DISENIB = "--steps=30 --est_thr=8 --freq_step_chkpt=10 --freq_step_eval_quant=20
 COMMANDS = {
     "vib": "train_lagrangian.py --model=vib --lambda_kl=0.01 --dataset=digits --epochs=3 --desc=r",
     "nib": "train_lagrangian.py --model=nib --hfunc=pow --lambda_kl=0.001 --dataset=digits --epochs=3 --desc=r",
+    "ceb": "train_lagrangian.py --model=ceb --lambda_kl=0.01 --dataset=digits --epochs=3 --desc=r",
+    "pgd-trained": "train_lagrangian.py --model=plain --train_attack=pgd --dataset=digits --epochs=3 --desc=r",
     "disenib": f"train_disenib.py --dataset=digits --desc=r {DISENIB}",
     "disenib-bf16": f"train_disenib.py --dataset=digits --desc=r --precision=bf16 {DISENIB}",
     "shapes": f"train_disenib_shapes.py --data_source=rendered --desc=r {DISENIB} --freq_step_eval=15",

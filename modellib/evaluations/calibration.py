@@ -1,6 +1,7 @@
 """Calibration: whether a model that is 90 % sure is right nine times out of ten (Guo et al. 2017)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from modellib.evaluations.common import Decoder, Draw, Encoder, Progress, encode, evaluation_mode
@@ -37,10 +38,9 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> tuple[f
     confidence, predicted = probabilities.max(1)
     right = (predicted == labels).to(confidence.dtype)
     bins = (confidence * BINS).ceil().clamp(1, BINS).long() - 1  # ((b - 1) / BINS, b / BINS]
-    count, confidences, rights = (
-        torch.zeros(BINS, dtype=confidence.dtype, device=confidence.device).index_add_(0, bins, of)
-        for of in (torch.ones_like(confidence), confidence, right)
-    )
+    # As a product, whose sums a GPU makes in the same order every time; index_add_ does not.
+    members = F.one_hot(bins, BINS).to(confidence.dtype)
+    count, confidences, rights = torch.stack((torch.ones_like(confidence), confidence, right)) @ members
     error = float((rights - confidences).abs().sum() / len(labels))
     reliability = {
         f"{(b + 1) / BINS:.3f}": {

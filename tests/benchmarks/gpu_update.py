@@ -104,7 +104,7 @@ def vib(device: torch.device, noise: torch.Generator) -> tuple[Update, torch.Ten
 
 
 def milliseconds(update: Update, device: torch.device, *tensors: torch.Tensor) -> float:
-    calls = 200 if device.type == "cuda" else 3
+    calls = 100 if device.type == "cuda" else 3
     for _ in range(8):  # and to record
         update(*tensors)
     wait(device)

@@ -14,11 +14,11 @@ from matplotlib.colors import LogNorm  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
 from custom_pkg.terminal import flatten  # noqa: E402
-from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, attacked, published_on  # noqa: E402
+from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
 from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
 from reporting.drawing import Drawing, as_drawing  # noqa: E402
 from reporting.grid import LAMBDA  # noqa: E402
-from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, attacked_runs, key_for, point  # noqa: E402
+from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
 
 BOUND = "mi_yt_lower_bound"
 SET_NAMES = {"train": "training set", "test": "test set"}
@@ -89,7 +89,7 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
                 + (" Dashed: the paper." if papers else ""),
                 robustness, under_fgsm, data,
             )
-        met = [run for run in attacked_runs(runs, data) if "robustness/clean_accuracy" in _of_mean_code(run)]
+        met = [run for run in quant if "robustness/clean_accuracy" in _of_mean_code(run)]
         if met:
             add(
                 f"worst-case{end}", f"Robustness in the worst case over many attacks, {on}",
@@ -286,14 +286,14 @@ def robustness(runs: Sequence[FinishedRun], data: str):
 
 def _of_mean_code(run: FinishedRun) -> dict[str, float]:
     """The evaluation of its mean code; empty where evaluate.py has made none."""
-    return run.others.get(attacked()[run.name].evaluated("mean"), {})
+    return run.others.get(METHODS[run.name].evaluated("mean"), {})
 
 
 def worst_case(runs: Sequence[FinishedRun]):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     shown = ((0, "by_attack/fgsm_margin", "--"), (0, "worst_case", "-"), (1, "curve", "-"))
     for model in _models(runs):
-        method, found = attacked()[model], [_of_mean_code(run) for run in runs if run.name == model]
+        method, found = METHODS[model], [_of_mean_code(run) for run in runs if run.name == model]
         for panel, part, dashes in shown:
             start = f"robustness/{part}/"
             keys = [key for key in found[0] if key.startswith(start) and all(key in each for each in found)]

@@ -150,7 +150,7 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
         parts = [Text("ODIN on other outside sets, and with the mean in the place of the sampled code."),
                  tables.detection(found)]
         if by_score := tables.scores(found):
-            parts += [Text("By other scores than ODIN's, with the published code."), by_score]
+            parts += [Text("By other scores than ODIN's, of mean codes."), by_score]
         result.append(Section("Detection with sampled and with mean codes", parts))
     if found["codes"]:
         result.append(Section("Sampled and mean codes", [

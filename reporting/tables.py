@@ -7,17 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from custom_pkg.terminal import flatten
-from experiments.catalogue import (
-    ABLATIONS,
-    DATA_SETS,
-    METHODS,
-    PAPER_DATA,
-    PROPOSED,
-    STOPPED_EARLY,
-    attacked,
-    published_on,
-    with_disentangling,
-)
+from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on, with_disentangling
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
 from modellib.evaluations.out_of_distribution import SCORES
@@ -159,8 +149,8 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "detection": _detection(runs),
         "scores": _scores(of(runs, "quant", PAPER_DATA)),
         "codes": _codes(of(runs, "quant", PAPER_DATA)),
-        "robustness": _robustness(attacked_runs(runs, PAPER_DATA)),
-        "signs": _signs(attacked_runs(runs, PAPER_DATA)),
+        "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
+        "signs": _signs(of(runs, "quant", PAPER_DATA)),
         "on the way": _on_the_way(of(runs, "quant", PAPER_DATA, PROPOSED)),
         "disentangling": {data: _disentangling(of(runs, "disentangling", data)) for data in with_disentangling()},
         "estimator": _estimator(of(runs, "quant", PAPER_DATA, PROPOSED)),
@@ -233,13 +223,13 @@ def _measured(runs: Sequence[FinishedRun], key: str, code: str) -> dict[str, flo
 
 
 def _scores(runs: Sequence[FinishedRun]) -> dict:
-    """method -> outside set -> score beside ODIN's -> FPR at 95 % TPR, with the published code."""
+    """method -> outside set -> score beside ODIN's -> FPR at 95 % TPR, of mean codes, which every method has."""
     found: dict[str, dict] = {}
-    for model, method in METHODS.items():
+    for model in METHODS:
         of_model = [run for run in runs if run.name == model]
         for outside in OUTSIDE:
             for score in SCORES:
-                values = _measured(of_model, f"ood/{outside}/fpr_at_95_tpr_by/{score}", method.code)
+                values = _measured(of_model, f"ood/{outside}/fpr_at_95_tpr_by/{score}", "mean")
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[score] = over_seeds(values, scale=100)
     return found
@@ -287,14 +277,9 @@ def _codes(runs: Sequence[FinishedRun]) -> dict:
     return found
 
 
-def attacked_runs(runs: Sequence[FinishedRun], data: str) -> list[FinishedRun]:
-    """Those that tables of attacks may show: of the comparison, and the proposed method's that was stopped early."""
-    return [*of(runs, "quant", data), *of(runs, "ablations", data, STOPPED_EARLY.name)]
-
-
 def _attacked(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, str, dict[int, dict[str, float]]]]:
     """(method, code, seed -> what evaluate.py has measured), of those runs that it has attacked."""
-    for model, method in attacked().items():
+    for model, method in METHODS.items():
         for code in CODES:
             file = method.evaluated(code)
             measured = {
@@ -492,10 +477,9 @@ def detection(tables: dict) -> Table:
 
 
 def scores(tables: dict) -> Table | None:
-    """False positive rates at 95 % TPR by other scores than ODIN's, with the published code; None if not measured."""
+    """False positive rates at 95 % TPR by other scores than ODIN's, of mean codes; None if not measured."""
     rows = [
-        [f"{METHODS[model].title}, {OUTSIDE[outside]}", cell(tables["detection"][model][outside][METHODS[model].code],
-                                                            digits=1),
+        [f"{METHODS[model].title}, {OUTSIDE[outside]}", cell(tables["detection"][model][outside]["mean"], digits=1),
          *(cell(by_score.get(score), digits=1, absent="–") for score in SCORES)]
         for model, found in tables["scores"].items() for outside, by_score in found.items()
     ]
@@ -553,9 +537,8 @@ def signs(tables: dict) -> Table:
 
 def _by_method_and_code(found: dict[str, dict]) -> dict[str, dict]:
     """The columns of a table of attacks."""
-    title = {name: method.title for name, method in attacked().items()}
     return {
-        f"{title[model]}, {code}": figures
+        f"{METHODS[model].title}, {code}": figures
         for model, by_code in found.items() for code, figures in by_code.items()
     }
 

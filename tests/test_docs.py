@@ -140,7 +140,7 @@ def test_claim_2_on_mean_codes_all_models_are_level_and_on_sampled_ones_disenib_
     of_mean = {model: [evaluation(model, seed)["accuracy_mean_code"] for seed in SEEDS] for model in MODELS}
     for seed in SEEDS:
         assert max(accuracy[seed] for accuracy in of_mean.values()) < 0.005 + min(a[seed] for a in of_mean.values())
-    assert set(sorted(MODELS, key=lambda model: sum(of_mean[model]))[-2:]) == {"nib", "squared-nib"}
+    assert max(MODELS, key=lambda model: sum(of_mean[model])) == "nib"
     vib, disenib = ([evaluation(model, seed)["accuracy"] for seed in SEEDS] for model in ("vib", "disenib"))
     assert abs(np.mean(vib) - np.mean(disenib)) < 0.005
 
@@ -174,7 +174,6 @@ def test_the_daggers_are_those_that_are_explained_and_the_quoted_draws_those_of_
     off = {(model, row) for model in MODELS for row, figure in figures[model].items() if figure.get("off")}
     rate, error = "OOD FPR at 95 % TPR, %", "OOD detection error, %"
     assert off == {("vib", rate), ("vib", error)}
-    assert figures["nib"][rate]["difference"] < 0
     draws = list(csv.DictReader(text_of("results/authors-program.csv").splitlines()))
     vib = [draw["fpr_at_95_tpr"] for draw in draws if draw["model"] == "vib"]
     nib = [draw["fpr_at_95_tpr"] for draw in draws if draw["model"] == "nib"]
@@ -194,10 +193,17 @@ def test_the_estimator_s_outputs_part_again_in_two_of_three_seeds():
 
 
 def test_the_times_of_the_readme_are_those_of_the_committed_runs():
-    def minutes(where: str) -> list[float]:
-        return [sum(run["seconds"].values()) / 60 for run in committed()["runs"] if re.fullmatch(where, run["where"])]
+    def minutes(where: str, device: str) -> list[float]:
+        return [
+            sum(run["seconds"].values()) / 60 for run in committed()["runs"]
+            if re.fullmatch(where, run["where"]) and device in run["machine"]["device"]
+        ]
 
     readme = text_of("README.md")
-    assert "trains for 5 to 25 minutes" in readme and 5 < min(minutes("quant/mnist/vib/.*"))
-    assert max(minutes("quant/mnist/vib/.*")) < 25 and 97 == round(100 * evaluation("vib", 0)["accuracy"])
-    assert "on MNIST takes 5 to 40 minutes" in readme and max(minutes("quant/mnist/.*(vib|nib)/.*")) < 40
+    assert "trains for 5 to 25 minutes on a CPU" in readme
+    assert all(5 < duration < 25 for duration in minutes("quant/mnist/vib/.*", "cpu"))
+    assert "near 97.5 % accuracy" in readme and abs(evaluation("vib", 0)["accuracy"] - 0.975) < 0.005
+    assert "on MNIST takes 5 to 40 minutes" in readme
+    assert all(5 < duration < 40 for duration in minutes("quant/mnist/.*(vib|nib)/.*", "cpu"))
+    assert "hours, on an H100 8 minutes" in readme
+    assert {round(duration) for duration in minutes("quant/mnist/disenib/.*", "H100")} == {8}

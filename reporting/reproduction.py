@@ -25,6 +25,8 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
         found=found, tables=tables, drawn=drawn, of=of, missing=list(missing(found)), cost=cost(found),
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
         proposed=METHODS[PROPOSED].title, signs=SIGNS,
+        seeds_of=seeds_of, neighbours=PROBES[1],
+        references=[METHODS[name].title for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(PROBES[-1] in of for by_split in found["disentangling"].values() for of in by_split.values()),
     )
 
@@ -44,31 +46,64 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
     if few:
         yield f"ten seeds of {', '.join(map(title.__getitem__, few))}", f"--only={','.join(few)} --seeds={seeds}"
 
-    def without(what: str, there: Sequence[str], command: str) -> Iterator[tuple[str, str]]:
-        """There is a line for the methods that were run and lack it."""
-        if lacking := [title[name] for name in METHODS if models.get(name) and name not in there]:
+    seeds_run = {name: list(models[name]["last epoch"]["seeds"]) for name in METHODS if models.get(name)}
+
+    def without(what: str, there: dict[str, list[str]], command: str) -> Iterator[tuple[str, str]]:
+        """There is a line for the methods, and of them for the seeds, that were run and lack it."""
+        lacking = []
+        for name, run in seeds_run.items():
+            if absent := [seed for seed in run if seed not in there.get(name, [])]:
+                lacking.append(title[name] + (f" ({_numbered(absent)})" if there.get(name) else ""))
+        if lacking:
             yield f"{what} of {', '.join(lacking)}", command
 
-    noisy = [name for name in METHODS if "I(X;T)" in found["codes"].get(name, {}).get("sample", {})]
-    on_means = [name for name in METHODS if name not in noisy or "I(X;T)" in found["codes"][name].get("mean", {})]
-    yield from without("informations of the mean codes", on_means, "--with=objections")
-    yield from without("calibration", [name for name, of in found["codes"].items() if any(
-        "calibration" in row for code in CODES for row in of.get(code, {})
-    )], "--with=objections")
-    yield from without("detection by other scores", list(found["scores"]), "--with=objections")
-    yield from without("attacks", list(found["robustness"]), "--with=robustness")
+    codes = found["codes"]
+    mean_codes = {name: _seeds(of.get("mean", {}).get("I(X;T)", {})) for name, of in codes.items()}
+    without_noise = {name: run for name, run in seeds_run.items() if "I(X;T)" not in codes[name].get("sample", {})}
+    yield from without("informations of the mean codes", mean_codes | without_noise, "--with=objections")
+    yield from without("calibration", {name: next((
+        _seeds(of_row) for code in CODES for row, of_row in of.get(code, {}).items() if "calibration" in row
+    ), []) for name, of in codes.items()}, "--with=objections")
+    for what, part, command in (("detection by other scores", "scores", "--with=objections"),
+                                ("attacks", "robustness", "--with=robustness")):
+        yield from without(what, {name: _seeds(of) for name, of in found[part].items()}, command)
     held_out = [name for name, of in found["detection"].items() if "held_out" in of]
     if lacking := [title[name] for name in published_on(PAPER_DATA) if name not in held_out]:
         yield f"detection of held-out digits by {', '.join(lacking)}", "--only=held-out --with=objections"
     if lacking := [ablation.title for name, ablation in ABLATIONS.items() if name not in found["ablations"]]:
         yield (f"{len(lacking)} of the {len(ABLATIONS)} ablations of {title[PROPOSED]}",
                "--only=ablations --with=objections,robustness")
+    if partly := sum(PROBES[-1] not in of or "worst case, ε = 0.1, %" not in of for of in found["ablations"].values()):
+        yield f"attacks and probes of {partly} of the others", "--only=ablations --with=objections,robustness"
     unread = [DATA_SETS[data].title for data, by_split in found["disentangling"].items()
               if by_split and not any(PROBES[-1] in of_split for of_split in by_split.values())]
     if models.get(PROPOSED) and PROBES[-1] not in found["probes"]:
         yield f"trained probes of the codes of {title[PROPOSED]} on {DATA_SETS[PAPER_DATA].title}", "--with=objections"
     if unread:
         yield f"trained probes and DCI on {', '.join(unread)}", "--with=objections"
+
+
+def seeds_of(part: dict[str, dict], *path: str) -> str:
+    """Which seeds a part of tables.json is of, method by method; path: the keys of a figure, the first one by default.
+    """
+    models: dict[tuple[str, ...], list[str]] = {}
+    for model, figures in part.items():
+        for key in path:
+            figures = figures.get(key, {})
+        if seeds := _seeds(figures):
+            models.setdefault(tuple(seeds), []).append(METHODS[model].title)
+    return "; ".join(f"{_numbered(seeds)} of {', '.join(of)}" for seeds, of in models.items())
+
+
+def _numbered(seeds: Sequence[str]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+
+
+def _seeds(figures: dict) -> list[str]:
+    """Those of the first figure in nested dictionaries; none where there is no figure."""
+    if "seeds" in figures:
+        return list(figures["seeds"])
+    return next(filter(None, (_seeds(of) for of in figures.values() if isinstance(of, dict))), [])
 
 
 def cost(found: dict) -> Table:

@@ -28,7 +28,7 @@ def main() -> None:
     images, labels = (part[: int(n)] for part in attacked_images(run.data, 1000))
     target = Target(run.model.encoder, run.model.decoder, image_shape=tuple(run.data.data.test.images.shape[1:]))
     print(f"{path}, {len(images)} images, targeted APGD: still correct, %")
-    for epsilon in EPSILONS:
+    for epsilon in reversed(EPSILONS):  # the fewer stand, the sooner it is there
         shares = []
         for steps in STEPS:
             attack = Attack(partial(apgd_targeted, steps=steps), "white", 9 * (steps + 1), min_classes=4)

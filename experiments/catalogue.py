@@ -71,7 +71,7 @@ METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and 
            quick="--steps=60 --est_thr=20", code="mean", published={"mnist": MNIST["disenib"]}),
     Method("plain", "plain network", "--model=plain --dataset={dataset}", "#000000", "X", code="mean", reference=True),
     # As many epochs as DisenIB's 20,000 steps have: what long training alone does.
-    Method("plain-long", "plain, 213 epochs", "--model=plain --dataset={dataset} --epochs=213 --early_stop_trials=0",
+    Method("plain-long", "plain for 213 epochs", "--model=plain --dataset={dataset} --epochs=213 --early_stop_trials=0",
            "#999933", "x", code="mean", reference=True),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
            code="mean", reference=True),

@@ -138,14 +138,14 @@ def attacked(runs: Sequence[Run]) -> list[Run]:
     """The measurements of robustness of the comparison's runs and of ablations; plain ones first, as others use them.
     """
     return [
-        _measured(run, ["--metrics=robustness", *_all_images(run)], "robustness", code)
+        _measured(run, ["--metrics=robustness", *_how_many_images(run)], "robustness", code)
         for run in sorted(runs, key=lambda run: run.name != "plain") if kind_of(run) in ("quant", "ablations")
         for code in dict.fromkeys((METHODS.get(run.name, METHODS[PROPOSED]).code, "mean"))
     ]
 
 
-def _all_images(run: Run) -> list[str]:
-    """Of a small data set: the default is more images than its test set has."""
+def _how_many_images(run: Run) -> list[str]:
+    """All of a quick run's small test set, 0; the default of 1,000 is more than it has."""
     return ["--n_images=0"] if run.desc.startswith("quick/") else []
 
 

@@ -8,7 +8,7 @@ from reporting import tables
 from reporting.collect import KINDS
 from reporting.figures import Figure
 from reporting.page import SIGNS, environment
-from reporting.tables import CODES, PROBES, Table
+from reporting.tables import PROBES, Table
 
 WANTED_SEEDS = 10  # of the Lagrangian models, whose detection is a draw
 
@@ -58,23 +58,27 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
             yield f"{what} of {', '.join(lacking)}", command
 
     codes = found["codes"]
-    mean_codes = {name: _seeds(of.get("mean", {}).get("I(X;T)", {})) for name, of in codes.items()}
+    mean_codes = {name: _seeds(of, "mean", "I(X;T)") for name, of in codes.items()}
     without_noise = {name: run for name, run in seeds_run.items() if "I(X;T)" not in codes[name].get("sample", {})}
     yield from without("informations of the mean codes", mean_codes | without_noise, "--with=objections")
-    yield from without("calibration", {name: next((
-        _seeds(of_row) for code in CODES for row, of_row in of.get(code, {}).items() if "calibration" in row
-    ), []) for name, of in codes.items()}, "--with=objections")
-    for what, part, command in (("detection by other scores", "scores", "--with=objections"),
-                                ("attacks", "robustness", "--with=robustness")):
-        yield from without(what, {name: _seeds(of) for name, of in found[part].items()}, command)
+    for what, part, path, command in (
+        ("calibration", "codes", ("mean", "expected calibration error, %"), "--with=objections"),
+        ("detection by other scores", "scores", ("gauss", "energy"), "--with=objections"),
+        ("attacks on mean codes", "robustness", ("mean", "worst case", "0.1"), "--with=robustness"),
+        ("attacks on sampled codes", "robustness", ("sample", "worst case", "0.1"), "--with=robustness"),
+    ):
+        there = {name: _seeds(of, *path) for name, of in found[part].items()}
+        if path[0] == "sample":  # where the published code is one
+            there = {name: run for name, run in seeds_run.items() if METHODS[name].code == "mean"} | there
+        yield from without(what, there, command)
     held_out = [name for name, of in found["detection"].items() if "held_out" in of]
     if lacking := [title[name] for name in published_on(PAPER_DATA) if name not in held_out]:
         yield f"detection of held-out digits by {', '.join(lacking)}", "--only=held-out --with=objections"
+    ablations = "--only=ablations --with=objections,robustness"
     if lacking := [ablation.title for name, ablation in ABLATIONS.items() if name not in found["ablations"]]:
-        yield (f"{len(lacking)} of the {len(ABLATIONS)} ablations of {title[PROPOSED]}",
-               "--only=ablations --with=objections,robustness")
+        yield f"{len(lacking)} of the {len(ABLATIONS)} ablations of {title[PROPOSED]}", ablations
     if partly := sum(PROBES[-1] not in of or "worst case, ε = 0.1, %" not in of for of in found["ablations"].values()):
-        yield f"attacks and probes of {partly} of the others", "--only=ablations --with=objections,robustness"
+        yield f"attacks and probes of {partly} of the ablations that were run", ablations
     unread = [DATA_SETS[data].title for data, by_split in found["disentangling"].items()
               if by_split and not any(PROBES[-1] in of_split for of_split in by_split.values())]
     if models.get(PROPOSED) and PROBES[-1] not in found["probes"]:
@@ -84,13 +88,10 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
 
 
 def seeds_of(part: dict[str, dict], *path: str) -> str:
-    """Which seeds a part of tables.json is of, method by method; path: the keys of a figure, the first one by default.
-    """
+    """Which seeds a figure of a part of tables.json is of, method by method. path: its keys below the method."""
     models: dict[tuple[str, ...], list[str]] = {}
     for model, figures in part.items():
-        for key in path:
-            figures = figures.get(key, {})
-        if seeds := _seeds(figures):
+        if seeds := _seeds(figures, *path):
             models.setdefault(tuple(seeds), []).append(METHODS[model].title)
     return "; ".join(f"{_numbered(seeds)} of {', '.join(of)}" for seeds, of in models.items())
 
@@ -99,11 +100,11 @@ def _numbered(seeds: Sequence[str]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
 
 
-def _seeds(figures: dict) -> list[str]:
-    """Those of the first figure in nested dictionaries; none where there is no figure."""
-    if "seeds" in figures:
-        return list(figures["seeds"])
-    return next(filter(None, (_seeds(of) for of in figures.values() if isinstance(of, dict))), [])
+def _seeds(figures: dict, *path: str) -> list[str]:
+    """Those of the figure at the end of that path; none where there is no such figure."""
+    for key in path:
+        figures = figures.get(key, {})
+    return list(figures.get("seeds", {}))
 
 
 def cost(found: dict) -> Table:

@@ -95,8 +95,8 @@ def all_first(found):
 def test_a_lead_by_another_score_is_told():
     def change(found):
         found["scores"]["nib"]["fashion_mnist"]["class_means"]["mean"] = -1
-    ends = [judged(how)[3]["because"].partition(" Only the distance of mean codes ")[2] for how in (None, change)]
-    assert ends[0].startswith("to the class means puts it first there: 3.9 % (") and ends[1] == ""
+    ends = [judged(how)[3]["because"].partition(" By the distance of mean codes ")[2] for how in (None, change)]
+    assert ends[0].startswith("to the class means it is first there: 3.9 % (") and ends[1] == ""
 
 
 def disentangled(data: str, row: str, value: float):

@@ -1,11 +1,12 @@
 """Updates a second that processes make on one GPU together: DisenIB's main update in fp32, recorded.
 
-    python tests/benchmarks/gpu_side_by_side.py [processes, 4] [cpu]
+    python tests/benchmarks/gpu_side_by_side.py [--processes=4] [--device=cuda]
 
 One process alone first, then so many side by side. With NVIDIA's MPS running (docs/cluster.md) their kernels run at the
 same time; without it they take turns.
 """
 
+import argparse
 import multiprocessing
 import sys
 import time
@@ -24,18 +25,21 @@ SECONDS = 5
 
 
 def main() -> None:
-    n, device = int((*sys.argv[1:], "4")[0]), "cpu" if "cpu" in sys.argv else "cuda"
-    for together in (1, n):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--device", default="cuda")
+    asked = parser.parse_args()
+    for together in (1, asked.processes):
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        barrier = context.Barrier(together)
-        with context.Pool(together, initializer=keep, initargs=(barrier,)) as pool:
-            rates = pool.map(rate, [device] * together, chunksize=1)
+        barrier = context.Barrier(together, timeout=300)
+        with context.Pool(together, initializer=set_barrier, initargs=(barrier,)) as pool:
+            rates = pool.map(rate, [asked.device] * together, chunksize=1)
         print(f"{together} at once: {', '.join(f'{each:.0f}' for each in rates)}, together {sum(rates):.0f} updates/s")
 
 
-def keep(barrier) -> None:
-    global start
-    start = barrier
+def set_barrier(of_all) -> None:
+    global barrier
+    barrier = of_all
 
 
 def rate(name: str) -> float:
@@ -49,7 +53,7 @@ def rate(name: str) -> float:
     for _ in range(8):  # and to record
         update(images, labels)
     wait(device)
-    start.wait()
+    barrier.wait()
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
         for _ in range(50 if name == "cuda" else 1):

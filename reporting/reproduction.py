@@ -69,7 +69,7 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
     ):
         there = {name: _seeds(of, *path) for name, of in found[part].items()}
         if path[0] == "sample":  # where the published code is one
-            there = {name: run for name, run in seeds_run.items() if METHODS[name].code == "mean"} | there
+            there |= {name: run for name, run in seeds_run.items() if METHODS[name].code == "mean"}
         yield from without(what, there, command)
     held_out = [name for name, of in found["detection"].items() if "held_out" in of]
     if lacking := [title[name] for name in published_on(PAPER_DATA) if name not in held_out]:

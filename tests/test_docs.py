@@ -183,6 +183,11 @@ def test_claim_4_on_mean_codes_nib_detects_noise_better_and_disenib_is_last_on_f
 
     assert set(order("gauss", "mean")[:2]) == {"nib", "squared-nib"}
     assert order("gauss", "sample")[0] == "disenib"
+    distance = {model: committed()["scores"][model]["fashion_mnist"]["class_means"]["mean"] for model in MODELS}
+    first, second = sorted(distance, key=distance.__getitem__)[:2]
+    assert (first, second) == ("disenib", "squared-nib")
+    words = f"it accepts {distance[first]:.1f} %, and squared-NIB, the next best, {distance[second]:.1f} %."
+    assert words in text_of("docs/results.md").replace("\n", " ")
     assert order("fashion_mnist", "mean")[-1] == "disenib" and order("fashion_mnist", "sample")[2] == "disenib"
 
 

@@ -20,7 +20,7 @@ Each run is started as the ordinary script; its command is printed and can be pa
 interrupted ones resumed, and a failed one does not hold up the others: the same command goes on from wherever it was
 stopped, and ends with the table of all that is finished. The report goes to results/ (README.md, report.html, figures,
 tables as JSON, CSV and LaTeX), that of --quick to STORAGE/report-quick/.
-On two CPU cores a Lagrangian run takes 5 to 35 minutes and a DisenIB run hours.
+On a CPU core a Lagrangian run takes 10 to 15 minutes and a DisenIB run hours.
 Exit status 1: something failed, or is not finished because another process is at it.
 """
 

@@ -77,7 +77,8 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
         return Claim(claim, "Open.", lacking.replace("run:", "measured with both codes:"))
     nats, fares = {}, {}
     for code, of_all in kept.items():
-        accurate = {model: nats for model, (nats, accuracy) in of_all.items() if accuracy > of_all[PROPOSED][1] - LEVEL}
+        enough = of_all[PROPOSED][1] - LEVEL
+        accurate = {model: told for model, (told, accuracy) in of_all.items() if accuracy > enough}
         nats[code] = f"{accurate[PROPOSED]:.2f} ({_best_other(accurate, min) if len(accurate) > 1 else 'alone'})"
         lead = min((other for model, other in accurate.items() if model != PROPOSED), default=np.inf)
         fares[code] = _fares(lead - accurate[PROPOSED], LEVEL_NATS)

@@ -17,6 +17,8 @@ class Method:
     colour, marker: matplotlib's. code: which code its published figures look at, "sample" or "mean".
     published: data set -> the paper's figures, in the shape of evaluation.json.
     reference: not in the paper, and run only when --only names it.
+    adversarial: trained against attacks, and so no rival of what is robust without. control: without a bottleneck, but
+    trained for as long as the proposed method; until it was attacked, a lead in robustness may come of that.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Method:
     code: str = "sample"
     published: dict[str, dict] = field(default_factory=dict)
     reference: bool = False
+    adversarial: bool = False
+    control: bool = False
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -72,9 +76,9 @@ METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and 
     Method("plain", "plain network", "--model=plain --dataset={dataset}", "#000000", "X", code="mean", reference=True),
     # As many epochs as DisenIB's 20,000 steps have: what long training alone does.
     Method("plain-long", "plain for 213 epochs", "--model=plain --dataset={dataset} --epochs=213 --early_stop_trials=0",
-           "#999933", "x", code="mean", reference=True),
+           "#999933", "x", code="mean", reference=True, control=True),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
-           code="mean", reference=True),
+           code="mean", reference=True, adversarial=True),
     Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True),
 )}
 PROPOSED = "disenib"  # the paper's own method, with which the disentangling runs are made

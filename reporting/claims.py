@@ -19,8 +19,6 @@ APART = 3.0  # points of robust accuracy by which one method has to lead
 LARGEST = "0.3"  # ε of the attacks, where the paper's lead is largest
 SHRUNK = 0.5  # the share of what FGSM leaves there under which its lead is not of the paper's size
 SMALLEST = "0.1"  # ε at which robustness is compared: at larger ones most are at 0
-AGAINST_ATTACKS = ("pgd-trained",)  # trained against them, and so no rival of what is robust without
-LONG_AND_PLAIN = ("plain-long",)  # without a bottleneck, but trained for as long as the proposed method
 DISTANCE = "class_means"  # a score of mean codes beside the published ODIN
 READS_MORE = 5.0  # points above chance from which on a style code tells of the class
 PROBES = [f"label from the style code{probe}, %" for probe in ("", ", neighbours", ", MLP")]
@@ -58,8 +56,21 @@ def _missing(models: Sequence[str], there: Collection[str]) -> str | None:
 
 def _best_other(value: dict[str, float], best: Callable, digits: int = 2) -> str:
     """Which method beside the proposed one is best, and its value."""
-    model = best((model for model in value if model != PROPOSED), key=value.__getitem__)
-    return f"{_title(model)} {value[model]:.{digits}f}"
+    others = {model: of for model, of in value.items() if model != PROPOSED}
+    if not others:
+        return "alone"
+    model = best(others, key=others.__getitem__)
+    return f"{_title(model)} {others[model]:.{digits}f}"
+
+
+def _fares(value: dict[str, float], best: Callable, level: float) -> str:
+    """How the proposed method's value lies to the best of the others: it leads, is level or behind.
+
+    best: min or max, which of two values is the better one. level: a smaller distance tells nothing.
+    """
+    others = [of for model, of in value.items() if model != PROPOSED]
+    lead = (value[PROPOSED] - best(others)) * (1 if best is max else -1) if others else np.inf
+    return "leads" if lead >= level else "level" if lead > -level else "behind"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -79,9 +90,8 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
     for code, of_all in kept.items():
         enough = of_all[PROPOSED][1] - LEVEL
         accurate = {model: told for model, (told, accuracy) in of_all.items() if accuracy > enough}
-        nats[code] = f"{accurate[PROPOSED]:.2f} ({_best_other(accurate, min) if len(accurate) > 1 else 'alone'})"
-        lead = min((other for model, other in accurate.items() if model != PROPOSED), default=np.inf)
-        fares[code] = _fares(lead - accurate[PROPOSED], LEVEL_NATS)
+        nats[code] = f"{accurate[PROPOSED]:.2f} ({_best_other(accurate, min)})"
+        fares[code] = _fares(accurate, min, LEVEL_NATS)
 
     def needed(key: str) -> str:
         """The nats at which VIB's curve, which rises with them, tells as much of the label as sampled codes do."""
@@ -106,10 +116,6 @@ def _kept(found: dict, code: str) -> dict[str, tuple[float, float]]:
         model: (row["I(X;T)"]["mean"], row["accuracy, %"]["mean"]) for model, row in rows.items()
         if {"I(X;T)", "accuracy, %"} <= row.keys()
     }
-
-
-def _fares(lead: float, level: float) -> str:
-    return "leads" if lead >= level else "level" if lead > -level else "behind"
 
 
 def _on_both_codes(fares: dict[str, str]) -> str:
@@ -149,10 +155,7 @@ def _generalization(found: dict, quant: Sequence[FinishedRun]) -> Claim:
     ) + "."
     if max(published, key=published.__getitem__) != PROPOSED:
         return Claim(claim, "Does not hold.", because)
-    fares = {
-        code: _fares(accuracy[PROPOSED] - max(value for model, value in accuracy.items() if model != PROPOSED), LEVEL)
-        for code, accuracy in by_code.items()
-    }
+    fares = {code: _fares(accuracy, max, LEVEL) for code, accuracy in by_code.items()}
     if "leads" not in fares.values():
         because += " The paper sets DisenIB's mean code beside sampled ones."
     return Claim(claim, _on_both_codes(fares), because)
@@ -164,21 +167,22 @@ def _robustness(found: dict) -> Claim:
         model: by_code["mean"]["worst case"] for model, by_code in found["robustness"].items()
         if {SMALLEST, LARGEST} <= by_code.get("mean", {}).get("worst case", {}).keys()
     }
-    if lacking := [_title(model) for model in (*published_on(PAPER_DATA), *LONG_AND_PLAIN) if model not in worst]:
+    controls = [name for name, method in METHODS.items() if method.control]
+    if lacking := [_title(model) for model in (*published_on(PAPER_DATA), *controls) if model not in worst]:
         return Claim(claim, "Open.", "FGSM, one weak step, gives the paper's numbers and settles nothing; strong "
                      f"attacks (`reproduce.py --with=robustness`) have not met {_listed(lacking)}.")
     left = worst[PROPOSED][LARGEST]["mean"]
-    small = {model: of[SMALLEST]["mean"] for model, of in worst.items() if model not in AGAINST_ATTACKS}
-    rivals = {model: value for model, value in small.items() if model not in LONG_AND_PLAIN}
+    small = {model: of[SMALLEST]["mean"] for model, of in worst.items() if not METHODS[model].adversarial}
+    rivals = {model: value for model, value in small.items() if model not in controls}
     published = found["quantitative"][PAPER_DATA][PROPOSED].get(f"FGSM test, ε = {LARGEST}, %")
     if published is None:
         return Claim(claim, "Open.", f"DisenIB was not measured under FGSM of ε = {LARGEST}.")
     fgsm = published["mean"]
-    long = ", ".join(f"{_title(model)} {small[model]:.1f}" for model in LONG_AND_PLAIN)
+    long = ", ".join(f"{_title(model)} {small[model]:.1f}" for model in controls)
     because = (f"In the worst case over many attacks of ε = {SMALLEST} on mean codes, {small[PROPOSED]:.1f} % of the "
                f"test images stay right with DisenIB ({_best_other(rivals, max, 1)}; {long}). At ε = {LARGEST}, where "
                f"FGSM leaves {fgsm:.1f} % of the right ones, {left:.1f} % of all are left.")
-    fares = _fares(small[PROPOSED] - max(value for model, value in small.items() if model != PROPOSED), APART)
+    fares = _fares(small, max, APART)
     if fares != "leads":
         level = fares == "level"
         return Claim(claim, "Does not hold: level under strong attacks." if level else "Does not hold.", because)
@@ -196,7 +200,7 @@ def _detection(found: dict) -> Claim:
     def fares(outside: str, code: str | None = None) -> str:
         """How the proposed method's rate lies to the others'; code None: each its published one."""
         rate = {model: rates[model][outside][code or METHODS[model].code]["mean"] for model in models}
-        return _fares(min(value for model, value in rate.items() if model != PROPOSED) - rate[PROPOSED], LEVEL)
+        return _fares(rate, min, LEVEL)
 
     def shown(outside: str) -> str:
         """The proposed method's rate, and the best other one's, by code."""

@@ -202,6 +202,21 @@ def test_the_reproduction_report_is_that_of_the_committed_runs_and_says_what_is_
     assert sum(float(row[3]) for row in reproduction.cost(found).rows) > 10
 
 
+def test_what_is_missing_is_named_by_seed_and_of_attacks_three_seeds_are_enough():
+    def gaps(n_run: int, n_attacked: int) -> list[str]:
+        seeds = lambda n: {"mean": 0.0, "seeds": dict.fromkeys(map(str, range(n)), 0.0)}  # noqa: E731
+        found = dict.fromkeys(("detection", "scores", "ablations", "disentangling", "probes"), {}) | {
+            "quantitative": {"mnist": {"vib": {"last epoch": seeds(n_run)}}},
+            "codes": {"vib": {"sample": {"I(X;T)": seeds(n_run)}, "mean": {"I(X;T)": seeds(1)}}},
+            "robustness": {"vib": {"mean": {"worst case": {"0.1": seeds(n_attacked)}}}},
+        }
+        return [what for what, _ in reproduction.missing(found) if "VIB (" in what]
+
+    assert gaps(2, 1) == ["informations of the mean codes of VIB (seed 1)", "attacks on mean codes of VIB (seed 1)"]
+    assert gaps(5, 1)[1] == "attacks on mean codes of VIB (seeds 1, 2)"
+    assert gaps(5, 3) == ["informations of the mean codes of VIB (seeds 1 to 4)"]
+
+
 def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_of_the_noise(tmp_path):
     def place(where: str, like: str, **files: dict) -> None:
         folder = Path(shutil.copytree(RESULTS / like, tmp_path / where, ignore=shutil.ignore_patterns("evaluation-*")))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,27 +75,44 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
     switch = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and later
     if switch is None or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return products()
+    try:
+        exact = _onednn_is_exact(rows, torch.get_num_threads())
+        faster = exact and before is None and _onednn_is_faster(rows, torch.get_num_threads())
+        switch.fp32_precision = "bf16" if exact and (faster or before == "oneDNN") else "ieee"
+    except RuntimeError:  # a processor on which the switch cannot be set
+        switch.fp32_precision = "ieee"
+    return products()
+
+
+def _pairs(rows: int) -> tuple[tuple[Tensor, Tensor], ...]:
+    """The factors of a layer's product forward and of its two gradients."""
     random = torch.Generator().manual_seed(0)
     inputs, weight = (torch.randn(n, 1024, generator=random) for n in (rows, 1024))
     gradient = torch.randn(rows, 1024, generator=random)
-    pairs = (inputs, weight.T), (gradient, weight), (gradient.T, inputs)  # forward, and the two gradients
+    return (inputs, weight.T), (gradient, weight), (gradient.T, inputs)
+
+
+@cache  # runs that follow each other in a process compute alike, and are not kept waiting
+def _onednn_is_exact(rows: int, _threads: int) -> bool:
+    """Leaves the switch at oneDNN."""
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    return all(_error(left, right) < FLOAT32_ERROR for left, right in _pairs(rows))
+
+
+@cache
+def _onednn_is_faster(rows: int, _threads: int) -> bool:
+    """Leaves the switch at oneDNN."""
+    pairs = _pairs(rows)
 
     def seconds(way: str) -> float:
-        switch.fp32_precision = way
+        torch.backends.mkldnn.matmul.fp32_precision = way
         began = time.perf_counter()
         for left, right in pairs:
             torch.matmul(left, right)
         return time.perf_counter() - began
 
-    try:
-        switch.fp32_precision = "bf16"
-        exact = all(_error(left, right) < FLOAT32_ERROR for left, right in pairs)
-        ways = [(seconds("ieee"), seconds("bf16")) for _ in range(9)] if exact and before is None else []
-        faster = ways and min(mkl for mkl, _ in ways) > 1.25 * min(onednn for _, onednn in ways)
-        switch.fp32_precision = "bf16" if exact and (faster or before == "oneDNN") else "ieee"
-    except RuntimeError:  # a processor on which the switch cannot be set
-        switch.fp32_precision = "ieee"
-    return products()
+    ways = [(seconds("ieee"), seconds("bf16")) for _ in range(9)]
+    return min(mkl for mkl, _ in ways) > 1.25 * min(onednn for _, onednn in ways)
 
 
 def _error(left: Tensor, right: Tensor) -> float:

@@ -31,6 +31,9 @@ from dataloader.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS,
 # What a test expects to the bit holds on the CPU. test_gpu.py gives its processes the GPU back.
 VISIBLE_GPUS = os.environ.setdefault("VISIBLE_TO_GPU_TESTS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# In memory where it has room: the small runs write every file through to the disk, and would wait for it for minutes.
+if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 torch.set_num_threads(1)  # on tensors as small as here, a second thread costs more than it gives
 REPOSITORY = Path(__file__).parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CHROMIUM, in_chromium
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from custom_pkg.pictures import captioned
@@ -141,7 +142,15 @@ def built(tmp_path_factory) -> Path:
     return root
 
 
-def test_robustness_stands_by_method_code_and_attack(tmp_path):
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and not written, where a test asks which there are: drawing takes seconds."""
+    monkeypatch.setattr(figures, "as_drawing", lambda *_: None)
+    for name in ("draw", "print_figure"):
+        monkeypatch.setattr(FigureCanvasAgg, name, lambda *_, **__: None)
+
+
+def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
     for seed, worst in ((1, 0.5), (2, 0.7), (0, None)):  # of seed 0 it was not measured
         where = f"quant/mnist/vib/seed{seed}"
         measured_later = shutil.ignore_patterns("evaluation-*")
@@ -217,7 +226,7 @@ def test_what_is_missing_is_named_by_seed_and_of_attacks_three_seeds_are_enough(
     assert gaps(5, 3) == ["informations of the mean codes of VIB (seeds 1 to 4)"]
 
 
-def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_of_the_noise(tmp_path):
+def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_of_the_noise(tmp_path, undrawn):
     def place(where: str, like: str, **files: dict) -> None:
         folder = Path(shutil.copytree(RESULTS / like, tmp_path / where, ignore=shutil.ignore_patterns("evaluation-*")))
         for name, content in files.items():

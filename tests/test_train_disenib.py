@@ -190,11 +190,11 @@ def test_the_defaults_are_the_published_settings():
     assert published.items() <= defaults.items()
 
 
-def test_three_hundred_steps_on_digits_learn_to_classify_and_to_reconstruct(tmp_path):
+def test_a_hundred_steps_on_digits_learn_to_classify_and_to_reconstruct(tmp_path):
     outcome = train(
-        tmp_path, "--steps=300", "--est_thr=100", "--n_times_main=5", "--n_times_est=1", "--enc_hidden_dims=[64]",
-        "--rec_hidden_dims=[64]", "--learning_rate=1e-3", "--freq_step_log=10", "--freq_step_chkpt=300",
-        "--freq_step_eval_quant=300",
+        tmp_path, "--steps=100", "--est_thr=40", "--n_times_main=5", "--n_times_est=1", "--enc_hidden_dims=[64]",
+        "--rec_hidden_dims=[64]", "--learning_rate=3e-3", "--freq_step_log=10", "--freq_step_chkpt=100",
+        "--freq_step_eval_quant=100",
     )
     assert outcome.status == 0, outcome
     path = run_of(tmp_path, "d").path

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
     a margin that no busy machine blurs, for the same command has to choose the same. before: the way a run that goes
     on was begun with, which is kept where it is exact.
     """
-    switch = getattr(torch.backends.mkldnn, "matmul", None)  # of torch 2.9 and later
+    switch = _switch()
     if switch is None or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return products()
     try:
@@ -82,6 +83,11 @@ def choose_products(device: torch.device, rows: int, before: str | None = None) 
     except RuntimeError:  # a processor on which the switch cannot be set
         switch.fp32_precision = "ieee"
     return products()
+
+
+def _switch() -> Any:
+    """Torch's own, of 2.9 and later; None before."""
+    return getattr(torch.backends.mkldnn, "matmul", None)
 
 
 def _pairs(rows: int) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -95,7 +101,7 @@ def _pairs(rows: int) -> tuple[tuple[Tensor, Tensor], ...]:
 @cache  # runs that follow each other in a process compute alike, and are not kept waiting
 def _onednn_is_exact(rows: int, _threads: int) -> bool:
     """Leaves the switch at oneDNN."""
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    _switch().fp32_precision = "bf16"
     return all(_error(left, right) < FLOAT32_ERROR for left, right in _pairs(rows))
 
 
@@ -105,7 +111,7 @@ def _onednn_is_faster(rows: int, _threads: int) -> bool:
     pairs = _pairs(rows)
 
     def seconds(way: str) -> float:
-        torch.backends.mkldnn.matmul.fp32_precision = way
+        _switch().fp32_precision = way
         began = time.perf_counter()
         for left, right in pairs:
             torch.matmul(left, right)
@@ -123,8 +129,7 @@ def _error(left: Tensor, right: Tensor) -> float:
 
 def products() -> str:
     """How float32 matrix products are made on the CPU: "default", torch's own way, or "oneDNN"."""
-    switch = getattr(torch.backends.mkldnn, "matmul", None)
-    return "oneDNN" if getattr(switch, "fp32_precision", None) == "bf16" else "default"
+    return "oneDNN" if getattr(_switch(), "fp32_precision", None) == "bf16" else "default"
 
 
 def autocast_for(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:

@@ -18,6 +18,8 @@ def _entry_point(name: str):
     def load(path=None, device="auto"):
         from experiments.runs import load_run
 
+        if path is None and not (_MODELS / f"{name}.safetensors").exists():
+            raise FileNotFoundError(f"{name}: no weights of it in {_MODELS}; path=... takes a checkpoint of your own run")
         return load_run(path or _MODELS / f"{name}.safetensors", device=device).model.classifier()
 
     load.__name__ = name

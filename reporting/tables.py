@@ -67,6 +67,7 @@ OVERVIEW = [METRICS[key] for key in (
 )]  # of the disentangling runs, in docs/results.md
 SUMMARY = (  # of the comparison, in the project's README
     "I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.3, %", "OOD FPR at 95 % TPR, %",
+    "runs",
 )
 WORST_CASE, STDERR = "worst case", "its standard error over images"
 SIGNS = {  # that gradients are only hidden: row -> how its keys begin below robustness/; the largest value counts
@@ -437,8 +438,15 @@ def comparison(tables: dict, data: str, *, absent_too: bool = True, references: 
     several = any(len(figures["last epoch"]["seeds"]) > 1 for figures in columns.values() if figures)
     corner = f"ours{' ± std' if several else ''}{' (paper)' if published_on(data) else ''}"
     rows = [[row, *(cell(f.get(row), absent="–" if f else ABSENT) for f in columns.values())] for row in ROWS]
-    last = [", ".join(map(str, f["last epoch"]["seeds"].values())) if f else ABSENT for f in columns.values()]
-    return Table([corner, *(METHODS[model].title for model in columns)], [*rows, ["last epoch, per seed", *last]])
+    ends = [list(f["last epoch"]["seeds"].values()) if f else [] for f in columns.values()]
+    rows.append(["runs", *(str(len(epochs)) if epochs else ABSENT for epochs in ends)])
+    rows.append(["last epoch, per run", *(_several(epochs) if epochs else ABSENT for epochs in ends)])
+    return Table([corner, *(METHODS[model].title for model in columns)], rows)
+
+
+def _several(numbers: Sequence[int]) -> str:
+    """Each of a few, and of many the range."""
+    return ", ".join(map(str, numbers)) if len(numbers) <= 3 else f"{min(numbers)} to {max(numbers)}"
 
 
 def one_model(tables: dict, data: str, model: str) -> Table | None:

@@ -19,7 +19,7 @@ def _entry_point(name: str):
         from experiments.runs import load_run
 
         if path is None and not (_MODELS / f"{name}.safetensors").exists():
-            raise FileNotFoundError(f"{name}: no weights of it in {_MODELS}; path=... takes a checkpoint of your own run")
+            raise FileNotFoundError(f"{name}: no weights in {_MODELS}; path=... takes a checkpoint of your own run")
         return load_run(path or _MODELS / f"{name}.safetensors", device=device).model.classifier()
 
     load.__name__ = name

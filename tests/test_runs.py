@@ -116,7 +116,7 @@ def test_without_pandas_the_table_says_what_to_install(monkeypatch):
 
 def test_of_weights_that_are_not_there_torch_hub_says_what_to_give(monkeypatch, tmp_path):
     monkeypatch.setattr(hubconf, "_MODELS", tmp_path)
-    with pytest.raises(FileNotFoundError, match="^disentangling-shapes: no weights of it in .*; path=.* checkpoint"):
+    with pytest.raises(FileNotFoundError, match="^disentangling-shapes: no weights in .*; path=.* checkpoint"):
         hubconf.disentangling_shapes()
 
 

@@ -16,7 +16,7 @@ class Method:
     flags: of its script, {dataset} standing for the data set. quick: flags that make a run of it small.
     colour, marker: matplotlib's. code: which code its published figures look at, "sample" or "mean".
     published: data set -> the paper's figures, in the shape of evaluation.json.
-    reference: not in the paper, and run only when --only names it.
+    reference: not in the paper, and run only when --only names it; about: what it is, for the report's reader.
     adversarial: trained against attacks, and so no rival of what is robust without. control: without a bottleneck, but
     trained for as long as the proposed method; until it was attacked, a lead in robustness may come of that.
     """
@@ -31,6 +31,7 @@ class Method:
     code: str = "sample"
     published: dict[str, dict] = field(default_factory=dict)
     reference: bool = False
+    about: str = ""
     adversarial: bool = False
     control: bool = False
 
@@ -73,13 +74,15 @@ METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and 
            "D", published={"mnist": MNIST["squared-nib"]}),
     Method("disenib", "DisenIB", "--dataset={dataset}", "#009E73", "*", script="train_disenib",
            quick="--steps=60 --est_thr=20", code="mean", published={"mnist": MNIST["disenib"]}),
-    Method("plain", "plain network", "--model=plain --dataset={dataset}", "#000000", "X", code="mean", reference=True),
-    # As many epochs as DisenIB's 20,000 steps have: what long training alone does.
+    Method("plain", "plain network", "--model=plain --dataset={dataset}", "#000000", "X", code="mean", reference=True,
+           about="the same layers without a bottleneck"),
     Method("plain-long", "plain for 213 epochs", "--model=plain --dataset={dataset} --epochs=213 --early_stop_trials=0",
-           "#999933", "x", code="mean", reference=True, control=True),
+           "#999933", "x", code="mean", reference=True, control=True,
+           about="as many as DisenIB's 20,000 steps have"),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
-           code="mean", reference=True, adversarial=True),
-    Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True),
+           code="mean", reference=True, adversarial=True, about="on the images of an attack, Madry et al. 2018"),
+    Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True,
+           about="the conditional entropy bottleneck, Fischer 2020"),
 )}
 PROPOSED = "disenib"  # the paper's own method, with which the disentangling runs are made
 
@@ -104,7 +107,7 @@ class Ablation:
 
 ABLATION_STEPS = 5000
 ABLATIONS = {ablation.name: ablation for ablation in (
-    Ablation("default", "as published"),
+    Ablation("default", "nothing changed"),
     Ablation("lambda-est-0", "without the I(S;T) term", "--lambda_est=0"),
     Ablation("lambda-est-0.1", "its weight 0.1 in place of 0.5", "--lambda_est=0.1"),
     Ablation("lambda-est-2", "its weight 2", "--lambda_est=2"),

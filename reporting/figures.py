@@ -139,27 +139,29 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
     for (data, name, swept), points in sweeps(runs).items():
         single = of(runs, "quant", data, PROPOSED)
         model, _, h = name.partition("-")
+        title = {"none": METHODS[model].title, "pow": f"squared-{METHODS[model].title}"}.get(
+            h, f"{METHODS[model].title}, h = {h}")
+        line = "the line joins " + ("their means" if any(run.seed for run in points) else "them, of one seed")
         if swept != LAMBDA:
             add(
                 f"sweep-{data}-{name}-{swept}",
-                f"{METHODS[model].title}, h = {h}, over {swept}, {DATA_SETS[data].title}",
+                f"{title}, over {swept}, {DATA_SETS[data].title}",
                 "A mark a run, on sampled codes; the lines join the means. Nothing else is changed.",
                 sweep, points, swept,
             )
             continue
         add(
-            f"ib-curve-{data}-{name}", f"IB curve of {METHODS[model].title}, h = {h}, {DATA_SETS[data].title}",
-            "The information that sampled codes keep at every λ, by its colour; the line joins their means. Nothing "
-            "can lie in the grey. At ln N, where there is such a line, every code tells its image from all N of the "
-            "set, and the true I(X;T) may be larger."
+            f"ib-curve-{data}-{name}", f"IB curve of {title}, {DATA_SETS[data].title}",
+            f"The information that sampled codes keep at every λ, by its colour; {line}. Nothing can lie in the grey. "
+            "At ln N, where there is such a line, every code tells its image from all N of the set, and the true "
+            "I(X;T) may be larger."
             + (" The stars are DisenIB's runs: full, of the mean code, as published; hollow, of sampled codes, as the "
                "curve's." if single else " DisenIB has not been run on this data set."),
             ib_curve, points, single,
         )
         if all(f"test/{BOUND}" in run.evaluation for run in points):
             add(
-                f"ib-bound-{data}-{name}", f"IB curve by the variational bound, {METHODS[model].title}, h = {h}, "
-                f"{DATA_SETS[data].title}",
+                f"ib-bound-{data}-{name}", f"IB curve of {title} by the variational bound, {DATA_SETS[data].title}",
                 "The same runs; upwards H(Y) less the cross entropy, which I(Y;T) is not below. Confident mistakes "
                 "lower it, where they raise the published I(Y;T).",
                 ib_curve, points, single, BOUND,

@@ -33,8 +33,8 @@ ABSTRACT = (
 )
 SIGNS = (
     "Signs that gradients are only hidden. Where nothing is hidden all are 0: every image has a gradient, no attack "
-    "without gradients breaks what the others leave, many steps break what one step breaks, and at the largest ε no "
-    "image is right."
+    "without gradients breaks what the others leave, many steps break what one step breaks, and at the largest ε, "
+    "which is 2, no image is right. What differs with ε is shown where it is largest."
 )
 N_STEPS = 10  # of an interpolation
 PICTURES = {

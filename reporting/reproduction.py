@@ -11,7 +11,7 @@ from reporting.page import SIGNS, environment
 from reporting.tables import PROBES, Table
 
 WANTED_SEEDS = 10  # of the Lagrangian models, whose detection is a draw
-ATTACKED_SEEDS = 3  # of every method: attacks take as long as training, and differ little from seed to seed
+LEAST_SEEDS = 3  # of every method, and attacked: attacks take as long as training
 
 
 def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
@@ -27,7 +27,8 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
         proposed=METHODS[PROPOSED].title, signs=SIGNS,
         seeds_of=seeds_of, neighbours=PROBES[1],
-        references=[METHODS[name].title for name, figures in models.items() if METHODS[name].reference and figures],
+        references=[METHODS[name].title + (f" ({METHODS[name].about})" if METHODS[name].about else "")
+                    for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(PROBES[-1] in of for by_split in found["disentangling"].values() for of in by_split.values()),
     )
 
@@ -44,6 +45,10 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
     models = found["quantitative"].get(PAPER_DATA, {})
     few = [name for name in published_on(PAPER_DATA) if METHODS[name].script == "train_lagrangian" and models.get(name)
            and len(models[name]["last epoch"]["seeds"]) < WANTED_SEEDS]
+    lone = [name for name in METHODS if name not in few and models.get(name)
+            and len(models[name]["last epoch"]["seeds"]) < LEAST_SEEDS]
+    if lone:
+        yield f"three seeds of {', '.join(map(title.__getitem__, lone))}", f"--only={','.join(lone)} --seeds=0,1,2"
     if few:
         yield f"ten seeds of {', '.join(map(title.__getitem__, few))}", f"--only={','.join(few)} --seeds={seeds}"
 
@@ -73,7 +78,7 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
         there = {name: _seeds(of, *path) for name, of in found[part].items()}
         if path[0] == "sample":  # where the published code is one
             there |= {name: run for name, run in seeds_run.items() if METHODS[name].code == "mean"}
-        yield from without(what, there, command, ATTACKED_SEEDS if part == "robustness" else WANTED_SEEDS)
+        yield from without(what, there, command, LEAST_SEEDS if part == "robustness" else WANTED_SEEDS)
     held_out = [name for name, of in found["detection"].items() if "held_out" in of]
     if lacking := [title[name] for name in published_on(PAPER_DATA) if name not in held_out]:
         yield f"detection of held-out digits by {', '.join(lacking)}", "--only=held-out --with=objections"

@@ -52,12 +52,16 @@ def of_disenib(**values):
     return lambda run: {f"test/{key}": value for key, value in values.items()} if run.name == "disenib" else {}
 
 
+FGSM = 70.0  # what one step of ε = 0.3 leaves
+
+
 def robust(disenib: float, other: float, largest: float = 60.0, **changes: float):
     """Robust accuracies at ε = 0.1 of DisenIB, of all the others, and of some of them; largest: at ε = 0.3."""
     def change(found):
         values = dict.fromkeys((*published_on("mnist"), "plain", "plain-long"), other) | {"disenib": disenib} | changes
         found["robustness"] = {
-            model: {"mean": {"worst case": {"0.1": {"mean": value}, "0.3": {"mean": largest}}}}
+            model: {"mean": {"worst case": {"0.1": {"mean": value}, "0.3": {"mean": largest}},
+                             "fgsm margin": {"0.3": {"mean": FGSM}}}}
             for model, value in values.items()
         }
     return change
@@ -72,14 +76,13 @@ def without(change, model: str):
 
 def test_a_network_trained_against_attacks_is_no_rival_in_robustness():
     claim = judged(robust(80, 20, **{"pgd-trained": 95}))[2]
-    assert claim["verdict"] == "Holds." and "DisenIB (VIB 20.0; plain for 213 epochs 20.0)" in claim["because"]
-    assert claim["because"].endswith("At ε = 0.3, where FGSM leaves 70.2 % of the right ones, 60.0 % of all are left.")
+    assert claim["verdict"] == "Holds." and "0.1 (the best other: VIB 20.0) and 60.0 % at" in claim["because"]
+    assert claim["because"].endswith("ε = 0.3, where one step (FGSM) leaves 70.0 %.")
+    assert claim["more"] == "Trained for as long as DisenIB, with ε = 0.1: plain for 213 epochs 20.0 %."
 
 
 def test_a_lead_that_shrinks_to_less_than_half_of_what_fgsm_leaves_is_not_of_the_paper_s_size():
-    fgsm = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
-    fgsm = fgsm["quantitative"]["mnist"]["disenib"]["FGSM test, ε = 0.3, %"]["mean"]
-    verdicts = [judged(robust(80, 20, largest=share * fgsm))[2]["verdict"] for share in (0.49, 0.51)]
+    verdicts = [judged(robust(80, 20, largest=share * FGSM))[2]["verdict"] for share in (0.49, 0.51)]
     assert verdicts == ["The lead holds, its size does not.", "Holds."]
 
 
@@ -102,8 +105,18 @@ def all_first(found):
 def test_a_lead_by_another_score_is_told():
     def change(found):
         found["scores"]["nib"]["fashion_mnist"]["class_means"]["mean"] = -1
-    ends = [judged(how)[3]["because"].partition(" By the distance of mean codes ")[2] for how in (None, change)]
-    assert ends[0].startswith("to the class means it is first there: 3.9 % (") and ends[1] == ""
+    ends = [judged(how)[3]["more"].partition(" By the distance of mean codes ")[2] for how in (None, change)]
+    assert ends[0].startswith("to the class means DisenIB is first on Fashion-MNIST: 3.9 % (") and ends[1] == ""
+
+
+AT_A_LOSS, TUNED = "on sampled codes, where accuracy is lost", "on mean codes; there is something to tune."
+
+
+def fine_and_untuned(found):
+    """The first claim as the paper has it."""
+    code("squared-nib", "mean", "I(X;T)", 3.0)(found)
+    code("plain", "mean", "accuracy, %", 90)(found)
+    found["ablations"] = {"default": found["ablations"]["default"]}
 
 
 def disentangled(data: str, row: str, value: float):
@@ -111,10 +124,17 @@ def disentangled(data: str, row: str, value: float):
 
 
 @pytest.mark.parametrize("number, change_tables, change_run, verdict", [
-    (1, code("disenib", "sample", "I(X;T)", 9.5), None, "Does not hold."),
-    (1, code("squared-nib", "mean", "I(X;T)", 3.0), None, "Holds."),
-    (1, code("squared-nib", "mean", "accuracy, %", 90), None, "Holds."),
-    (1, code("squared-nib", "mean", "I(X;T)", 1.0), None, "Holds on sampled codes, behind on mean codes."),
+    (1, code("disenib", "sample", "I(X;T)", 9.5), None,
+     f"Does not hold: behind {AT_A_LOSS}; level {TUNED}"),
+    (1, code("squared-nib", "mean", "I(X;T)", 3.0), None,
+     f"Holds in part: leads {AT_A_LOSS}; leads {TUNED}"),
+    (1, code("squared-nib", "mean", "accuracy, %", 90), None,
+     f"Holds in part: leads {AT_A_LOSS}; leads {TUNED}"),
+    (1, code("squared-nib", "mean", "I(X;T)", 1.0), None,
+     f"Holds in part: leads {AT_A_LOSS}; behind {TUNED}"),
+    (1, code("plain", "mean", "accuracy, %", 90), None,
+     f"Holds in part: leads on sampled codes; level {TUNED}"),
+    (1, fine_and_untuned, None, "Holds."),
     (1, lambda found: found["codes"]["nib"]["mean"].clear(), None, "Open."),
     (2, None, of_disenib(accuracy=0.985, accuracy_mean_code=0.995), "Holds."),
     (2, None, of_disenib(accuracy=0.99), "Holds on sampled codes, level on mean codes."),
@@ -129,7 +149,8 @@ def disentangled(data: str, row: str, value: float):
     (3, without(robust(80, 20), "plain-long"), None, "Open."),
     (4, rate("nib", "gauss", -9), None, "Does not hold."),
     (4, all_first, None, "Holds."),
-    (4, rate("nib", "gauss", -9, "mean"), None, "Holds for noise on sampled codes, not for other images."),
+    (4, rate("nib", "gauss", -9, "mean"), None,
+     "Holds for noise on sampled codes, behind on mean codes; not for other images."),
     (4, rate("nib", "gauss", 5, "sample"), None, "Does not hold."),
     (5, disentangled("mnist", "swaps recognised as intended, %", 60), None, "Does not hold."),
     (5, disentangled("sprites", "swaps against the true image, MSE", 1), None, "Does not hold."),

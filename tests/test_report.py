@@ -41,7 +41,8 @@ def test_the_committed_tables_are_those_of_the_committed_runs():
 
 
 def test_a_cell_is_mean_and_std_over_the_seeds_beside_the_paper_s_figure():
-    files = [RESULTS / "quant/mnist/vib" / f"seed{seed}" / "evaluation.json" for seed in (0, 1, 2)]
+    files = sorted((RESULTS / "quant/mnist/vib").glob("seed*/evaluation.json"))
+    assert len(files) >= 3
     values = [100 * json.loads(file.read_text())["test"]["accuracy"] for file in files]
     [row] = [row for row in tables.comparison(committed(), "mnist")[1] if row[0] == "accuracy test, %"]
     assert row[1] == f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (97.59)"
@@ -200,7 +201,7 @@ def test_the_reproduction_report_is_that_of_the_committed_runs_and_says_what_is_
     again = reproduction.render(committed(), [figures.Figure("", path, "", print) for path in drawn], ROOT / "docs")
     assert re.sub(picture, "", text) == re.sub(picture, "", again)
     for claim in committed()["claims"]:
-        assert text.count(f"**Verdict: {claim['verdict']}** {claim['because']}\n") == 1
+        assert text.count(f"**Verdict: {claim['verdict']}** {claim['because']} {claim['more']}\n") == 1
     few = (built / "docs/report.md").read_text(encoding="utf-8")  # of runs of VIB alone
     absent = "NIB, squared-VIB, squared-NIB, DisenIB, plain network, plain for 213 epochs, PGD-trained, CEB"
     for gap in (f"{absent} on MNIST", "ten seeds of VIB", "attacks on mean codes of VIB", "10 of the 10 ablations"):
@@ -255,7 +256,7 @@ def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_
     assert float(by_column["accuracy, %; mean"]) > float(by_column["accuracy, %; sample"])
     header, rows = tables.ablations(found)
     probe = {row[0]: row[header.index("label from the style code, MLP, %")] for row in rows}
-    assert probe == {"as published": "50.00", "without clustering": "75.00"}
+    assert probe == {"nothing changed": "50.00", "without clustering": "75.00"}
     [vib] = [run for run in runs if run.kind == "quant"]
     assert noise_point(vib) == [0.7, 25.0]
     for runs, there in (([vib], False), ([replace(vib, where=f"{vib.where}{i}") for i in range(3)], True)):
@@ -333,7 +334,7 @@ def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_optio
     assert '["mine/vib, seed 7","I(X;T), nats"' in page  # a mark of the information plane
     assert "![Shapes, mine/shapes, seed 0](own/mine/shapes/seed0/held-out.png)" in text
     assert "mine/shapes, images that training never saw |" in text
-    assert "![VIB, h = none, over emb_dim, MNIST](figures/sweep-mnist-vib-none-emb_dim.png)" in text
+    assert "![VIB, over emb_dim, MNIST](figures/sweep-mnist-vib-none-emb_dim.png)" in text
     found = json.loads((tmp_path / "results/tables.json").read_text())
     assert [point["emb_dim"] for point in found["sweeps"]["mnist/vib-none/emb_dim"]] == [4, 8]
     with own_runs.shown_as_methods(own_runs.read(tmp_path / "results", ["mine/vib"])):
@@ -511,10 +512,9 @@ def test_in_a_browser_of_a_phone_s_width_pictures_show_tables_sort_and_points_te
     page.write_text((built / "results/report.html").read_text().replace("</body>", f"<script>{LOOK}</script></body>"))
     shown = in_chromium(page, "--window-size=500,844", "--dump-dom")  # no window is narrower than 500
     found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown.stdout)[1]))
-    told = json.loads((RESULTS / "quant/mnist/vib/seed1/evaluation.json").read_text())["test"]["mi_yt"]
     assert "CONSOLE" not in shown.stderr, shown.stderr[-2000:]
     assert found.pop("head") <= 130 and found.pop("wide") <= 500
-    assert found.pop("first").startswith("99.") and found.pop("last") == f"{told:.2f} (2.19)"
+    assert found.pop("first").startswith("99.") and found.pop("last") == "1"  # its runs
     assert re.fullmatch(r"λ = 0.001, seed 0: I\(X;T\), nats [\d.]+; I\(Y;T\), nats [\d.]+", found.pop("tip")), found
     assert found == {"pictures": 2, "same": True, "large": True, "sticky": "sticky"}
 

@@ -259,11 +259,17 @@ def describe_run(options: dict, data: dict, device: torch.device) -> dict:
 
 
 def _code_version() -> str:
-    """The commit of this code, with `-dirty` when files were changed; `unknown` outside a git checkout."""
-    here = Path(__file__).parent
+    """The commit of this code, with `-dirty` when a .py file was changed; `unknown` outside a git checkout.
+
+    Of other files it does not speak: reproduce.py makes tables and pages anew after every run.
+    """
+    def answer(*asked: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *asked]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10).stdout.strip()
+
     try:
-        asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        answer = subprocess.run(asked, capture_output=True, encoding="utf-8", timeout=10)
+        commit = answer("describe", "--always", "--abbrev=12")
+        changed = answer("status", "--porcelain", "--untracked-files=no", "--", ":(top)*.py")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return answer.stdout.strip() or "unknown"
+    return f"{commit}{'-dirty' if changed else ''}" if commit else "unknown"

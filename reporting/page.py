@@ -212,8 +212,8 @@ def swaps_of(runs: Sequence[FinishedRun], label: str | None) -> list[Part]:
     first, data = runs[0], DATA_SETS[runs[0].data]
     own = "" if first.name == PROPOSED else f"{first.name}, "
     title = f"{data.title}, {own}seed {first.seed}{f', {label}' if label else ''}"  # the files do not say so themselves
-    images = first.config["data"]["source"]
-    images += data.art if "rendered" not in images else ""
+    source = first.config["data"]["source"]
+    images = source if "rendered" in source else f"the published files{data.art}"
     beside = {"fixed.png", "training.gif"} if "held-out.png" in first.pictures else {"training.gif"}
     there = [name for name in PICTURES if name in first.pictures]
     parts: list[Part] = [

@@ -176,6 +176,30 @@ def test_config_json_tells_what_the_run_was(finished):
     assert {"python", "torch", "numpy"} <= config["versions"].keys()
 
 
+def test_the_code_of_a_run_is_its_commit_and_dirty_when_a_py_file_was_changed(tmp_path, monkeypatch):
+    def git(*words: str) -> str:
+        as_somebody = ["-c", "user.name=n", "-c", "user.email=e"]
+        return subprocess.run(["git", "-C", str(tmp_path), *as_somebody, *words], capture_output=True, check=True,
+                              encoding="utf-8").stdout.strip()
+
+    code, table = tmp_path / "package" / "code.py", tmp_path / "table.md"
+    code.parent.mkdir()
+    monkeypatch.setattr(training_run, "__file__", str(code))
+    assert training_run._code_version() == "unknown"
+    for file in (code, table):
+        file.write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert training_run._code_version() == commit
+    table.write_text("2")
+    (tmp_path / "mine.py").write_text("my own")
+    assert training_run._code_version() == commit
+    code.write_text("2")
+    assert training_run._code_version() == f"{commit}-dirty"
+
+
 def test_the_same_command_gives_the_same_bits_in_another_process(finished, tmp_path):
     command = [sys.executable, str(SCRIPT), *SMALL_RUN]
     subprocess.run(command, cwd=tmp_path, env=subprocess_environment(), check=True, capture_output=True)

@@ -479,11 +479,14 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun], told: 
         _plane(axes, split, *_limits(runs, split), [*marks, *full, *hollow], line_named=False, upwards=upwards)
         axes.plot(*zip(*means, strict=True), color=CURVE, lw=1.5, zorder=2)
         for run, mark in zip(runs, marks, strict=True):
-            colours = axes.scatter(*mark, c=run.value, norm=norm, cmap="viridis", s=45, zorder=3,
-                                   label=f"_λ = {run.value:g}, seed {run.seed}")
-        for code, stars, inside, edge in (("sampled", hollow, "none", own), ("mean", full, own, "black")):
+            # An edge, for the darkest colour is hard to see on a dark page.
+            colours = axes.scatter(*mark, c=run.value, norm=norm, cmap="viridis", s=45, zorder=3, edgecolors="0.45",
+                                   linewidths=0.8, label=f"_λ = {run.value:g}, seed {run.seed}")
+        for code, stars, inside, edge, width in (
+            ("sampled", hollow, "none", own, 1.2), ("mean", full, own, "black", 0.8),
+        ):
             for run, star in zip(disenib, stars, strict=True):
-                axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=0.8, zorder=4,
+                axes.scatter(*star, s=150, marker="*", color=inside, edgecolors=edge, linewidths=width, zorder=4,
                              label=f"{_label(run)}, {code} code")
     bar = figure.colorbar(colours, ax=panels, label="λ", location="bottom", shrink=0.5, aspect=40)
     if bar.solids:

@@ -15,7 +15,6 @@ and robustness, the worst case over many attacks, minutes. Interrupted, the same
 """
 
 import os
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +44,7 @@ from experiments.experiment import Experiment
 from experiments.option_groups import OUTSIDE, ComparisonOptions
 from experiments.registry import EXPERIMENTS
 from experiments.run_table import beside_the_paper
-from experiments.runs import TrainedRun, read_run
+from experiments.runs import TrainedRun, name_complaint, place_of_data, read_run
 from modellib.evaluations.attacks import ATTACKS
 from modellib.evaluations.protocol import SPLITS
 
@@ -86,7 +85,8 @@ class Options:
         (), group="what", choices=ATTACKS, help="of the metric robustness; [] is all that can be run"
     )
     n_images: int = option(
-        1000, group="what", check=not_negative, help="test images that robustness attacks; 0 is all of them"
+        robust_accuracy.N_IMAGES, group="what", check=not_negative,
+        help="test images that robustness attacks; 0 is all of them",
     )
     eval_attack_epsilons: tuple[float, ...] = option(
         (), group="what", check=positive, help="sizes of all attacks; [] is what the run was trained with"
@@ -102,7 +102,8 @@ class Options:
         help="what information, attacks and detection see: as published for the model, a fresh sample, or the mean",
     )
     data_root: str = option(
-        "STORAGE/datasets", group="where", check=place_complaint, help="where data sets lie or are put"
+        "auto", group="where", check=place_complaint,
+        help="where data sets lie or are put; auto is where the run had them, if that is here, or STORAGE/datasets",
     )
     device: str = option("auto", group="where", check=device_complaint, help="auto takes a GPU when there is one")
 
@@ -111,6 +112,7 @@ _GO = "go with the metric robustness, which is not asked for"
 ONLY_FOR = {  # option -> the metrics that it is for, and what is said where none of them is asked for
     "attacks": ({"robustness"}, f"--attacks and --transfer_from {_GO}"),
     "transfer_from": ({"robustness"}, f"--attacks and --transfer_from {_GO}"),
+    "n_images": ({"robustness"}, "--n_images={} goes with the metric robustness, which is not asked for"),
     "eval_odin_out_data": (
         {"detection"}, "--eval_odin_out_data={} goes with the metric detection, which is not asked for"
     ),
@@ -130,6 +132,8 @@ def main() -> None:
         raise UserError("--metrics and --split must name at least one metric and one set")
     if "detection" in options.metrics and "test" not in options.split:
         raise UserError("--metrics=detection needs --split=test: what is inside the distribution is the test set")
+    if "robustness" in options.metrics and "test" not in options.split:
+        raise UserError("--metrics=robustness needs --split=test: the images that it attacks are the test set's")
     device = pick_device(options.device)
     exact_and_repeatable()
     folder = folder_of(options)
@@ -142,10 +146,12 @@ def main() -> None:
         if run.options.rand_seed != options.rand_seed:
             raise UserError(f"{folder.path} holds a run of seed {run.options.rand_seed}: rename it so")
     metrics = metrics_asked_for(options, experiment)
-    own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size", "data_root")
+    own = ("eval_odin_out_data", "eval_attack_epsilons", "eval_batch_size")
     settings = replace(run.options, **{name: given for name in own if (given := getattr(options, name))})
     check_there_is_something(options.metrics, settings)
     source = source_of_the_transfer(options.transfer_from, run) if options.transfer_from else None
+    where = place_of_data(run.options) if options.data_root == "auto" else options.data_root
+    settings = replace(settings, data_root=where)
     model, loaded = run.model, replace(run, options=settings).data
     if not any(name in loaded.sets for name in options.split):
         raise UserError(f"--split={','.join(options.split)}: of this run's data nothing was held out of training")
@@ -173,6 +179,10 @@ def main() -> None:
             f"{path} cannot be evaluated ({first_line(error)}); nothing was written: use another checkpoint"
         ) from None
     try:
+        if "robustness" in results and replaces_more(folder.path / f"evaluation-{name}.json", results):
+            trial = folder.path / f"evaluation-{name}-trial.json"
+            write_merged(trial, identity | {"robustness": results.pop("robustness")})
+            print(f"evaluation-{name}.json holds a larger measurement of robustness: this one is in {trial.name}")
         write_merged(folder.path / f"evaluation-{name}.json", results)
         if curves:
             write_merged(folder.path / f"detection-curves-{name}.json", identity | curves)
@@ -216,7 +226,8 @@ def load_checkpoint(folder: RunFolder, which: str, device: "torch.device") -> Tr
 
 def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[str]:
     """Raises UserError for those that the experiment has not, and for options of others."""
-    metrics = experiment.metrics if "all" in options.metrics else options.metrics
+    every = experiment.metrics if "all" in options.metrics else ()
+    metrics = tuple(dict.fromkeys((*every, *(metric for metric in options.metrics if metric != "all"))))
     known = (*experiment.metrics, *experiment.on_request)
     known = (*known, "robustness") if "attack" in known else known
     if foreign := [metric for metric in metrics if metric not in known]:
@@ -256,8 +267,8 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
         there = False
     if not there:
         raise UserError(f"no checkpoint {shown(str(path))}: give --checkpoint=last, best, previous or the path of one")
-    if not re.fullmatch(r"[\w.=,+-]{1,100}", path.stem):
-        raise UserError(f"--checkpoint={shown(which)}: its name becomes that of a file, and must be a plain one")
+    if complaint := name_complaint(path):
+        raise UserError(f"--checkpoint={shown(which)}: {complaint}")
     return path
 
 
@@ -289,6 +300,23 @@ def read_or_empty(path: Path) -> dict:
         return {}
 
 
+def replaces_more(path: Path, results: dict) -> bool:
+    """Whether the file holds a robustness of the same checkpoint from more images, or from attacks not tried now."""
+    before, new = read_or_empty(path), results["robustness"]
+    old = before.get("robustness", {}) if before.get("checkpoint_sha256") == results["checkpoint_sha256"] else {}
+    fewer = not robust_accuracy.attacks_in(new) >= robust_accuracy.attacks_in(old)
+    return old.get("n_images", 0) > new["n_images"] or fewer
+
+
+def merged(before: dict, results: dict) -> dict:
+    """The results, and of what was there before all that they do not name; robustness is of one measurement."""
+    found = {**before, **results}
+    for key, value in results.items():
+        if isinstance(value, dict) and isinstance(before.get(key), dict) and key != "robustness":
+            found[key] = merged(before[key], value)
+    return found
+
+
 def write_merged(path: Path, results: dict) -> None:
     """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
     with one_at_a_time(path.parent):  # what another evaluation writes meanwhile stays, too
@@ -296,11 +324,7 @@ def write_merged(path: Path, results: dict) -> None:
         if path.stem == f"evaluation-step{before.get('step')}":  # training's own has no hash, and is of its own step
             before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
         if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
-            merged = {**before, **results}
-            for key, value in merged.items():
-                if isinstance(value, dict) and isinstance(before.get(key), dict):
-                    merged[key] = {**before[key], **results.get(key, {})}
-            results = merged
+            results = merged(before, results)
         write_json(path, results)
 
 

@@ -13,6 +13,7 @@ runs without this project; its options and metrics are in its extra file "run.js
 
 import io
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from custom_pkg.errors import UserError, run_script
 from custom_pkg.files import make_folder, write_atomically
 from custom_pkg.options import desc_complaint, option, place_complaint, seed_complaint
 from custom_pkg.run_folder import RunFolder
-from experiments.runs import TrainedRun, load_run
+from experiments.runs import TrainedRun, load_run, name_complaint
 
 SUFFIXES = {"safetensors": ".safetensors", "torch_export": ".pt2"}
 
@@ -41,7 +42,7 @@ class Options:
     )
     to: str = option(
         "model", group="where", check=place_complaint,
-        help="the file, with the suffix of its format; model is one of that name in the run's folder",
+        help="the file, with the suffix of its format; model is one of that name in the run's folder, or model-best",
     )
 
 
@@ -49,9 +50,15 @@ def main() -> None:
     options = opt.parse(Options, description=__doc__)
     suffix = SUFFIXES[options.format]
     folder = RunFolder(options.desc, options.rand_seed)
-    path = folder.path / f"model{suffix}" if options.to == "model" else Path(os.path.expanduser(options.to))
+    which = "" if options.checkpoint == "last" else f"-{options.checkpoint}"
+    own = folder.path / f"model{which}{suffix}"
+    path = own if options.to == "model" else Path(os.path.expanduser(options.to))
     if path.suffix != suffix:
         raise UserError(f"--to={options.to}: a file of --format={options.format} ends with {suffix}")
+    if complaint := name_complaint(path):
+        raise UserError(f"--to={options.to}: {complaint}")
+    if path.is_dir() or any(parent.exists() and not parent.is_dir() for parent in path.parents):
+        raise UserError(f"--to={options.to}: no file can be written there: name another place")
     run = load_run(folder.path, checkpoint=options.checkpoint, device="cpu")
     if not run.metrics:
         print(f"{run.path} has not been evaluated: the file will hold no metrics; evaluate.py first, if it should")
@@ -64,7 +71,7 @@ def main() -> None:
     write_atomically(path, content)
     print(f"written to {path.absolute()}, {len(content) / 1e6:.1f} MB")
     if options.format == "safetensors":
-        print(f"next\n  python evaluate.py --checkpoint={path}")
+        print(f"next\n  {shlex.join(['python', 'evaluate.py', f'--checkpoint={path}'])}")
 
 
 def program(run: TrainedRun) -> bytes:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from custom_pkg.errors import UserError
+from custom_pkg.options import device_complaint
 
 # Ten times that of a float32 sum of 1024 terms (6e-7 was measured); of bfloat16 it is 2e-3, of TF32 3e-4.
 FLOAT32_ERROR = 6e-6
@@ -28,6 +29,8 @@ def pick_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one, else the CPU. Raises UserError when the device is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if complaint := device_complaint(name):
+        raise UserError(f"--device={name}: {complaint}")
     device = torch.device(name)
     found = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= found:

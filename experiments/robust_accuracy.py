@@ -19,6 +19,9 @@ from modellib.evaluations.robustness import robustness
 from modellib.model import Model
 
 IMAGES_SEED = 0  # the same test images for every model and seed
+N_IMAGES = 1000  # that a measurement looks at unless it is asked for others
+WHOLE = "test set"
+SETTLING = {"apgd_cross_entropy", "pgd_margin", "square"}  # two losses, and without gradients
 
 
 def attacked_images(loaded: Loaded, n_images: int) -> tuple[Tensor, Tensor]:
@@ -47,7 +50,7 @@ def measure(
     target = Target(model.encoder, model.decoder, code=model.code, image_shape=shape)
     drawn = f"{len(images)} of the test set, drawn with seed {IMAGES_SEED}"
     settings = {
-        **identity, "images": drawn if n_images else "test set", "seed": seed, "code": model.code,
+        **identity, "images": drawn if n_images else WHOLE, "seed": seed, "code": model.code,
         "epsilons": list(epsilons), "attacks": list(attacks),
     }
     state = None
@@ -82,6 +85,17 @@ def measure(
         raise UserError(f"--attacks={','.join(attacks)}: {error}") from None
     unfinished.unlink(missing_ok=True)
     return {**{name: settings[name] for name in ("images", "seed")}, **found}
+
+
+def attacks_in(found: dict) -> set[str]:
+    """Those that what `measure` returned is of."""
+    return {*found.get("by_attack", {}), *found.get("on_standing", {})}
+
+
+def is_trial(found: dict) -> bool:
+    """Whether what `measure` returned is of fewer images, or of fewer attacks, than settle anything."""
+    few = found.get("images") != WHOLE and found.get("n_images", 0) < N_IMAGES
+    return few or not attacks_in(found) >= SETTLING
 
 
 def table(found: dict) -> str:

@@ -8,6 +8,8 @@
 """
 
 import os
+import re
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +21,7 @@ from torch import nn
 
 from custom_pkg import checkpoints
 from custom_pkg.compute import exact_and_repeatable, pick_device
-from custom_pkg.errors import UserError
+from custom_pkg.errors import UserError, first_line
 from custom_pkg.files import read_json
 from custom_pkg.options import RunOptions, shown
 from custom_pkg.run_folder import STORAGE, RunFolder, script_of
@@ -32,6 +34,7 @@ from modellib.model import Model
 if TYPE_CHECKING:
     import pandas
 
+DATASETS = "STORAGE/datasets"
 COMMITTED = Path(__file__).parent.parent / "results"
 
 
@@ -79,11 +82,25 @@ class TrainedRun:
         return {}
 
     def evaluate(self, metrics: Collection[str] = (), splits: Sequence[str] = SPLITS) -> dict[str, dict]:
-        """Those of `experiment.metrics` that are named, or all: fractions of 1 and nats, as in evaluation.json."""
+        """Those of `experiment.metrics` that are named, or all: fractions of 1 and nats, as in evaluation.json.
+
+        Raises UserError for a metric or a set that there is not. What is outside the distribution goes with "test".
+        """
+        metrics, splits = ([names] if isinstance(names, str) else list(names) for names in (metrics, splits))
+        known = (*self.experiment.metrics, *self.experiment.on_request)
+        for name, choices in (*((metric, known) for metric in metrics), *((split, SPLITS) for split in splits)):
+            if name not in choices:
+                raise UserError(f"{shown(str(name))} cannot be evaluated: there are {', '.join(choices)}")
         exact_and_repeatable()
         return self.experiment.evaluate(
             self.model, self.data, options=self.options, metrics=metrics or self.experiment.metrics, splits=splits
         )
+
+
+def name_complaint(path: Path) -> str | None:
+    """What is wrong with the name of a file of weights, or None: what is measured of it is called like it."""
+    plain = re.fullmatch(r"[\w.=,+-]{1,100}", path.stem)
+    return None if plain else "its name becomes that of a file, and must be a plain one"
 
 
 def read_run(path: Path, device: torch.device) -> TrainedRun:
@@ -94,47 +111,65 @@ def read_run(path: Path, device: torch.device) -> TrainedRun:
     return TrainedRun(path, options, model.to(device), networks, device, saved)
 
 
+def place_of_data(options: RunOptions) -> str:
+    """Where a run's data set lies: where it was trained, if that folder is here, or where data sets are put."""
+    return options.data_root if Path(options.data_root).is_dir() else DATASETS
+
+
 def load_run(
-    which: str | Path, *, seed: int = 0, checkpoint: str = "last", data_root: str | Path = "STORAGE/datasets",
-    device: str = "auto",
+    which: str | Path, *, seed: int = 0, checkpoint: str = "last", data_root: str | Path = "", device: str = "auto",
 ) -> TrainedRun:
     """A trained run: a file of weights, a run's folder, or a description inside STORAGE/experiments.
 
     seed: of a description. checkpoint: of a folder or description, "last", "best", "previous" or "step5000".
-    data_root: where its data set lies or is put. Raises UserError where there is no such run, or none that fits.
+    data_root: where its data set lies or is put, if it is not where the run had it.
+    Raises UserError where there is no such run, or none that fits.
     """
     path = Path(os.path.expanduser(which))
     if not path.is_file():
-        places = (RunFolder(at=path), RunFolder(at=path / f"seed{seed}"), RunFolder(str(which), seed))
+        named = STORAGE / "experiments" / path
+        places = [RunFolder(at=at) for at in (path, path / f"seed{seed}", named, named / f"seed{seed}")]
         folder = next((place for place in places if place.exists()), None)
         if folder is None:
-            raise UserError(f"{shown(str(which))} is neither a file nor a run, here or in {STORAGE.absolute()}")
+            raise UserError(f"{shown(str(which))} is neither a file nor a run, here or in {STORAGE.absolute()}/"
+                            "experiments: check the description and the seed, or train that run first")
         path = folder.checkpoints / f"{checkpoint}.pt"
+        if not path.is_file():
+            there = sorted(file.stem for file in folder.checkpoints.glob("*.pt"))
+            words = f"there are {', '.join(there)}" if there else "it has none; results/models has trained weights"
+            raise UserError(f"{folder.path} has no checkpoint {shown(checkpoint)}: {words}")
     run = read_run(path, pick_device(device))
     for network in run.model.modules():
         network.eval()
-    return replace(run, options=replace(run.options, data_root=str(data_root)))
+    return replace(run, options=replace(run.options, data_root=str(data_root or place_of_data(run.options))))
 
 
 def results_frame(*folders: str | Path) -> "pandas.DataFrame":
     """A row for every finished run below the folders: where it lies, its script, its options, its final metrics.
 
-    folders: STORAGE/experiments here and the project's own results/ when none is given. Metrics are named as in
-    TensorBoard ("test/accuracy", "ood/gauss/auroc"), in fractions of 1 and nats. Raises ImportError without pandas.
+    folders: STORAGE/experiments here and the project's own results/ when none is given. "desc" and "seed" are where it
+    lies in them. Metrics are named as in TensorBoard ("test/accuracy", "ood/gauss/auroc"), in fractions of 1 and nats.
+    A run whose files are damaged is left out, with a warning. Raises ImportError without pandas.
     """
     try:
         import pandas
     except ImportError:
         raise ImportError("results_frame makes a pandas.DataFrame: pip install pandas") from None
-    found = (file.parent for folder in folders or (STORAGE / "experiments", COMMITTED)
-             for file in sorted(Path(folder).rglob("evaluation.json")) if (file.parent / "config.json").is_file())
-    return pandas.DataFrame([_row(folder) for folder in found])
+    rows = []
+    for root in map(Path, folders or (STORAGE / "experiments", COMMITTED)):
+        for file in sorted(root.rglob("evaluation.json")):
+            try:
+                rows.append(_row(file.parent, root))
+            except (UserError, AttributeError, TypeError, ValueError) as error:
+                warnings.warn(f"{file.parent} is left out: {first_line(error)}", stacklevel=2)
+    return pandas.DataFrame(rows)
 
 
-def _row(folder: Path) -> dict:
+def _row(folder: Path, root: Path) -> dict:
     config = read_json(folder / "config.json")
     script = script_of(config)
-    options = {key: value for key, value in config.get("options", {}).items() if key not in ("resume", "overwrite")}
-    return {"folder": str(folder), "script": script and script.removesuffix(".py"), **options} | flatten(
+    options = {key: value for key, value in config["options"].items() if key not in ("resume", "overwrite")}
+    lies = {"desc": folder.parent.relative_to(root).as_posix(), "seed": options.get("rand_seed")}
+    return {"folder": str(folder), "script": script and script.removesuffix(".py"), **options, **lies} | flatten(
         read_json(folder / "evaluation.json")
     )

@@ -11,6 +11,7 @@ from custom_pkg.errors import UserError
 from custom_pkg.files import read_json, write_atomically
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
+from experiments import robust_accuracy
 from experiments.catalogue import METHODS, PAPER_DATA, compared
 from experiments.option_groups import NOT_THE_EXPERIMENT
 from reporting.grid import NAMES, Run, published_grid, sweep_grid
@@ -164,7 +165,7 @@ def read_run(root: Path, folder: Path, place: Place) -> FinishedRun:
         config=_read(folder / "config.json"),
         evaluation=flatten(_read(folder / "evaluation.json")),
         others={
-            file.stem.removeprefix("evaluation-"): flatten(_read(file))
+            file.stem.removeprefix("evaluation-"): flatten(_without_trials(_read(file)))
             for file in sorted(folder.glob("evaluation-*.json"))
         },
         times=_read(folder / "times.json"),
@@ -172,6 +173,12 @@ def read_run(root: Path, folder: Path, place: Place) -> FinishedRun:
         curves={name: curve for name, curve in curves.items() if isinstance(curve, dict)},
         pictures={file.name: file for file in (*folder.glob("*.png"), *folder.glob("*.gif"))},
     )
+
+
+def _without_trials(evaluation: dict) -> dict:
+    """What evaluate.py has measured, but for a robustness of a few images or attacks, which is no worst case."""
+    trial = robust_accuracy.is_trial(evaluation.get("robustness", {}))
+    return {key: value for key, value in evaluation.items() if key != "robustness" or not trial}
 
 
 def of(runs: Sequence[FinishedRun], kind: str, data: str, name: str | None = None) -> list[FinishedRun]:

@@ -13,6 +13,7 @@ from custom_pkg.files import read_json
 from custom_pkg.options import FREE_AT_RESUME, shown
 from custom_pkg.run_folder import RunFolder
 from custom_pkg.terminal import flatten
+from experiments import robust_accuracy
 from experiments.catalogue import (
     ABLATION_STEPS,
     ABLATIONS,
@@ -118,7 +119,10 @@ class Measured(Run):
     def finished(self) -> bool:
         name = METHODS.get(super().name, METHODS[PROPOSED]).evaluated(self.code) if self.code else "last"
         file = self.folder.path / f"evaluation-{name}.json"
-        found = flatten(read_json(file)) if file.exists() else {}
+        results = read_json(file) if file.exists() else {}
+        if self.shown_by == "robustness" and robust_accuracy.is_trial(results.get("robustness", {})):
+            return False
+        found = flatten(results)
         return any(f"{key}/".startswith(f"{self.shown_by}/") for key in found)
 
     def __str__(self) -> str:
@@ -208,15 +212,17 @@ def sweep_grid(
     ), flags)
     return [
         Run(
-            "train_lagrangian.py", (*(flags if swept == LAMBDA else published), f"--{swept}={value:{_digits(value)}}"),
-            f"sweep/{dataset}/{model}-{hfunc}/{swept}={value:{_digits(value)}}", seed, quick=Method.quick,
+            "train_lagrangian.py", (*(flags if swept == LAMBDA else published), f"--{swept}={_written(value)}"),
+            f"sweep/{dataset}/{model}-{hfunc}/{swept}={_written(value)}", seed, quick=Method.quick,
         )
         for value in values for seed in seeds
     ]
 
 
-def _digits(value: float) -> str:
-    return "d" if isinstance(value, int) else ".3g"  # folders are named by them, so few
+def _written(value: float) -> str:
+    """Three digits, as those of a range have, or as many as it takes: folders are named by them."""
+    few = f"{value:.3g}"
+    return few if float(few) == value else repr(value)
 
 
 def sweep_values(text: str) -> tuple[str, list[float]]:
@@ -234,7 +240,7 @@ def sweep_values(text: str) -> tuple[str, list[float]]:
             low, high = map(float, ends.split(".."))
             if not 0 < low < high < float("inf") or not 2 <= int(count) <= 1000:
                 raise ValueError
-            values = np.geomspace(low, high, int(count)).tolist()
+            values = [float(f"{value:.3g}") for value in np.geomspace(low, high, int(count))]
         else:
             values = [float(value) for value in rest.split(",")]
         if not np.isfinite(values).all() or (numbers.get(name) is int and ".." not in rest
@@ -248,7 +254,7 @@ def sweep_values(text: str) -> tuple[str, list[float]]:
         raise UserError(f"--sweep={shown(text)}: {shown(name)} cannot be swept; {seeds}")
     if numbers[name] is int:
         return name, list(dict.fromkeys(round(value) for value in values))
-    return name, list(dict.fromkeys(float(f"{value:.3g}") for value in values))  # of two that are the same, one
+    return name, list(dict.fromkeys(values))  # of two that are the same, one
 
 
 def quick(run: Run) -> Run:

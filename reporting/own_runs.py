@@ -4,6 +4,7 @@ Such a run is shown by its description, wherever a method stands otherwise.
 """
 
 import difflib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,8 @@ MARKERS = "hp<>8d"
 
 def folders_of(desc: str) -> list[Path]:
     """Where the finished runs of a description lie, by seed."""
-    found = (STORAGE / "experiments" / desc).glob("seed*/evaluation.json")
-    return sorted(file.parent for file in found if (file.parent / "config.json").is_file())
+    found = (file.parent for file in (STORAGE / "experiments" / desc).glob("seed*/evaluation.json"))
+    return sorted(folder for folder in found if (folder / "config.json").is_file() and _is_seed(folder))
 
 
 def check(desc: str, stages: Sequence[str]) -> None:
@@ -40,7 +41,17 @@ def check(desc: str, stages: Sequence[str]) -> None:
             + (f"; did you mean {near[0]}?" if near else "")
         )
     for folder in folders:
-        if _data(read_json(folder / "config.json")) not in DATA_SETS:
+        try:
+            run = _read_run(folder.parent, folder, desc)
+            whole = all(isinstance(run.config[part], dict) for part in ("options", "machine", "versions"))
+            whole &= {type(run.evaluation[name]) for name in ("epoch", "step")} == {int} and "command" in run.config
+            whole &= not any(isinstance(value, str) for key, value in run.evaluation.items() if "/" in key)
+        except (KeyError, TypeError, AttributeError, ValueError, UserError):
+            whole = False
+        if not whole:
+            raise UserError(f"--with={shown(desc)}: the files of {folder} are damaged: bring them back, or evaluate or "
+                            "train that run again")
+        if run.data not in DATA_SETS:
             raise UserError(f"--with={shown(desc)}: {folder} is of a data set that the report does not know")
 
 
@@ -54,14 +65,19 @@ def take(descs: Sequence[str], target: Path) -> None:
 
 def read(target: Path, descs: Sequence[str]) -> list[FinishedRun]:
     """The runs that were taken into the report's folder."""
-    runs = []
-    for desc in descs:
-        for folder in sorted((target / FOLDER / desc).glob("seed*")):
-            config = read_json(folder / "config.json")
-            kind = "quant" if _script(config) in ("train_lagrangian", "train_disenib") else "disentangling"
-            place = Place(kind, _data(config), desc, "", 0, int(folder.name.removeprefix("seed")))
-            runs.append(read_run(target, folder, place))
-    return runs
+    folders = ((desc, folder) for desc in descs for folder in sorted((target / FOLDER / desc).glob("seed*")))
+    return [_read_run(target, folder, desc) for desc, folder in folders if _is_seed(folder)]
+
+
+def _is_seed(folder: Path) -> bool:
+    return bool(re.fullmatch(r"seed\d+", folder.name))
+
+
+def _read_run(root: Path, folder: Path, desc: str) -> FinishedRun:
+    config = read_json(folder / "config.json")
+    kind = "quant" if _script(config) in ("train_lagrangian", "train_disenib") else "disentangling"
+    place = Place(kind, _data(config), desc, "", 0, int(folder.name.removeprefix("seed")))
+    return read_run(root, folder, place)
 
 
 @contextmanager

@@ -78,6 +78,28 @@ def test_what_two_evaluations_of_a_run_find_at_once_is_all_kept(tmp_path, monkey
     assert [*contents(tmp_path)] == ["evaluation-last.json"]
 
 
+def test_what_was_measured_with_other_sizes_of_an_attack_stays(copy):
+    for epsilon in ("0.1", "0.2"):
+        assert evaluate(copy, "--metrics=attack", "--split=test", f"--eval_attack_epsilons={epsilon}").status == 0
+    assert written(copy, "evaluation-last.json")["test"]["fgsm"].keys() == {"0.1", "0.2"}
+
+
+def test_all_and_robustness_are_both_measured_and_a_trial_replaces_nothing_larger(copy, monkeypatch):
+    monkeypatch.setattr(robustness, "adversarial", lambda _, target, images, labels, **__: (
+        images, torch.ones(len(images))))
+    flags = ["--eval_attack_epsilons=0.1", "--attacks=fgsm_margin,pgd_margin"]
+    assert evaluate(copy, "--metrics=all,robustness", "--n_images=40", *flags).status == 0
+    large = written(copy, "evaluation-last.json")
+    assert large["robustness"]["n_images"] == 40 and "fgsm" in large["test"]
+    for smaller in (["--n_images=7"], ["--n_images=40", "--attacks=fgsm_margin"]):
+        outcome = evaluate(copy, "--metrics=robustness", *flags, *smaller)
+        assert outcome.status == 0 and "larger measurement of robustness: this one is in" in outcome.out
+        assert written(copy, "evaluation-last.json") == large
+        assert written(copy, "evaluation-last-trial.json")["robustness"]["clean_accuracy"] <= 1
+    assert evaluate(copy, "--metrics=robustness", "--n_images=50", *flags).status == 0
+    assert written(copy, "evaluation-last.json")["robustness"]["n_images"] == 50
+
+
 ROBUSTNESS = ["--metrics=robustness", "--n_images=60", "--attacks=fgsm_margin,apgd_dlr,square"]
 
 

@@ -98,17 +98,19 @@ def test_the_program_of_torch_export_gives_the_logits_of_the_mean_code_for_any_n
 
 def test_a_run_without_metrics_is_exported_with_a_word_and_a_best_checkpoint_has_its_own(copy):
     assert "checkpoints/previous.pt has not been evaluated" in export(copy, "--checkpoint=previous").out
-    assert load_run(run_of(copy).path / "model.safetensors").metrics == {}
+    assert load_run(run_of(copy).path / "model-previous.safetensors").metrics == {}
     assert execute(copy, "evaluate.py", "--desc=a/b", "--checkpoint=previous", "--metrics=accuracy").status == 0
     assert "has not been evaluated" not in export(copy, "--checkpoint=previous").out
-    metrics = load_run(run_of(copy).path / "model.safetensors").metrics
+    metrics = load_run(run_of(copy).path / "model-previous.safetensors").metrics
+    assert not (run_of(copy).path / "model.safetensors").exists()
     assert metrics == results(run_of(copy).path / "evaluation-previous.json") and metrics["epoch"] == 2
 
 
 @pytest.mark.parametrize("flags, words", [
     (["--to=x.pt"], "--to=x.pt and .safetensors"), (["--format=torch_export", "--to=x.safetensors"], ".pt2"),
     (["--format=torch_export", "--dtype=bfloat16"], "--dtype"), (["--checkpoint=best.pt"], "--checkpoint"),
-    (["--rand_seed=3"], "seed3"), (["--dtype=float8"], "--dtype"),
+    (["--rand_seed=3"], "seed3"), (["--dtype=float8"], "--dtype"), (["--to=my model.safetensors"], "my model"),
+    (["--to=/dev/null/x.safetensors"], "/dev/null/x.safetensors and another place"),
 ])
 def test_what_cannot_be_exported_is_refused_and_nothing_is_written(copy, flags, words):
     before = contents(copy)

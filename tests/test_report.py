@@ -17,6 +17,7 @@ from conftest import CHROMIUM, in_chromium
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from custom_pkg.errors import UserError
 from custom_pkg.pictures import captioned
 from experiments.catalogue import ABLATIONS, METHODS
 from reporting import figures, own_runs, reproduction, tables
@@ -152,18 +153,23 @@ def undrawn(monkeypatch):
 
 
 def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
-    for seed, worst in ((1, 0.5), (2, 0.7), (0, None)):  # of seed 0 it was not measured
+    for seed, worst in ((1, 0.5), (2, 0.7), (0, None)):  # of seed 0 there is a trial only
         where = f"quant/mnist/vib/seed{seed}"
         measured_later = shutil.ignore_patterns("evaluation-*")
         folder = Path(shutil.copytree(RESULTS / where, tmp_path / where, ignore=measured_later))
+        trial = {"n_images": 10, "images": "10 of the test set", "worst_case": {"0.1": 0.0}}
+        (folder / "evaluation-last-mean-code.json").write_text(json.dumps({"robustness": trial}))
         if worst is not None:
             found = {
-                "n_images": 10, "clean_accuracy": 0.9, "worst_case": {"0.1": worst}, "curve": {"0.1": worst, "2.0": 0},
+                "n_images": 10, "images": "test set", "clean_accuracy": 0.9,
+                "worst_case": {"0.1": worst}, "curve": {"0.1": worst, "2.0": 0},
                 "worst_case_stderr": {"0.1": worst / 10}, "signs": {
                     "zero_gradient_margin_float32": worst / 5, "black_box_only": {"0.1": 0.1, "0.2": worst},
                     "many_steps_minus_one_step": {"margin": {"0.1": -worst}},
                 },
-                "by_attack": {"apgd_dlr": {"0.1": worst + 0.1}, "fgsm_margin": {"0.1": worst + 0.2}},
+                "by_attack": dict.fromkeys(("apgd_cross_entropy", "pgd_margin"), {"0.1": worst + 0.05}) | {
+                    "apgd_dlr": {"0.1": worst + 0.1}, "fgsm_margin": {"0.1": worst + 0.2}},
+                "on_standing": {"square": {"0.1": {"attacked": 2, "broken": 1}}},
             }
             (folder / "evaluation-last-mean-code.json").write_text(json.dumps({"robustness": found}))
     runs = read_runs(tmp_path)
@@ -172,6 +178,7 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
     assert header == ["robust accuracy, %", "VIB, mean"]
     assert [row for row in rows if row[1] != tables.ABSENT] == [
         ["worst case, ε = 0.1", "60.0 ± 14.1"], ["its standard error over images, ε = 0.1", "6.0 ± 1.4"],
+        ["apgd cross entropy, ε = 0.1", "65.0 ± 14.1"], ["pgd margin, ε = 0.1", "65.0 ± 14.1"],
         ["apgd dlr, ε = 0.1", "70.0 ± 14.1"], ["fgsm margin, ε = 0.1", "80.0 ± 14.1"],
     ]
     header, rows = tables.signs(found)
@@ -346,6 +353,24 @@ def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_optio
     header, rows = tables.one_model(found, "mnist", "plain")
     assert {len(row) for row in rows} == {len(header)} and "paper" not in header
     assert "have no place in it: plain network." in (tmp_path / "results/README.md").read_text()
+
+
+@pytest.mark.parametrize("file, content", [
+    ("evaluation.json", {}), ("evaluation.json", {"epoch": 1, "step": 1, "test": {"accuracy": "high"}}),
+    ("config.json", {"data": "x", "options": []}), ("config.json", {"data": {"name": "mnist"}, "options": {}}),
+    ("metrics.jsonl", None),
+])
+def test_a_damaged_run_of_one_s_own_is_refused_by_its_name_and_a_copy_beside_it_is_passed_over(
+    built, tmp_path, monkeypatch, file, content
+):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "STORAGE/experiments/mine/seed1"
+    shutil.copytree(built / "experiments/quant/mnist/vib/seed1", folder)
+    shutil.copytree(folder, folder.with_name("seed1-backup"))
+    own_runs.check("mine", [])
+    (folder / file).write_text("{" if content is None else json.dumps(content))
+    with pytest.raises(UserError, match="--with=mine: the files of STORAGE/experiments/mine/seed1 are damaged"):
+        own_runs.check("mine", [])
 
 
 def test_a_report_built_twice_is_the_same_to_the_byte_and_needs_no_storage(built):

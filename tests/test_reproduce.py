@@ -81,7 +81,10 @@ def test_attacks_are_measured_once_on_every_run_of_the_comparison_and_code(tmp_p
     for words in ([*vib.command()[2:]], [*disenib.command()[2:]]):
         assert opt.parse(evaluate.Options, words).metrics == ("robustness",)
     vib.folder.path.mkdir(parents=True)
-    (vib.folder.path / "evaluation-last.json").write_text('{"robustness": {"n_images": 9}}')
+    of = {"n_images": 1000, "by_attack": {"apgd_cross_entropy": {}, "pgd_margin": {}}, "on_standing": {"square": {}}}
+    for less in ({"n_images": 999}, {"on_standing": {}}, {}):
+        (vib.folder.path / "evaluation-last.json").write_text(json.dumps({"robustness": of | less}))
+        assert vib.finished() == (not less)
     (vib.folder.path / "evaluation-last-mean-code.json").write_text('{"ood": {}}')
     assert vib.finished() and not vib_mean.finished() and not disenib.finished()
     assert (runner.state(vib), runner.state(disenib)) == ("finished", "absent")
@@ -160,6 +163,7 @@ def test_a_sweep_is_spaced_evenly_in_the_logarithm():
     ("lambda_kl:0.003,0.01,0.003", 2, "--lambda_kl=0.01", "lambda_kl=0.01"),
     ("learning_rate:1e-4..1e-2:5", 5, "--lambda_kl=0.01 --learning_rate=0.01", "learning_rate=0.01"),
     ("emb_dim:4..64:3", 3, "--lambda_kl=0.01 --emb_dim=64", "emb_dim=64"),
+    ("lambda_kl:0.0012345,0.0012346", 2, "--lambda_kl=0.0012346", "lambda_kl=0.0012346"),
     ("nib_log_std:-1,0", 2, "--lambda_kl=0.01 --nib_log_std=0", "nib_log_std=0"),
 ])
 def test_a_sweep_takes_lists_and_any_option_that_is_a_number_and_leaves_the_rest_as_published(text, n, flags, name):

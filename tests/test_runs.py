@@ -31,12 +31,15 @@ def here(copy, monkeypatch):
     return copy
 
 
-@pytest.mark.parametrize("named", ["desc", "folder", "folder of seeds", "file"])
+@pytest.mark.parametrize("named", ["desc", "desc of a seed", "folder", "folder of seeds", "file"])
 def test_a_loaded_run_gives_the_numbers_of_its_training(here, tmp_path, monkeypatch, named):
     run = run_of(here)
-    if named != "desc":
+    if not named.startswith("desc"):
         monkeypatch.chdir(tmp_path)
-    loaded = load_run({"desc": "a/b", "folder": run.path, "folder of seeds": run.path.parent, "file": run.last}[named])
+    loaded = load_run({
+        "desc": "a/b", "desc of a seed": "a/b/seed0", "folder": run.path, "folder of seeds": run.path.parent,
+        "file": run.last,
+    }[named])
     assert (loaded.options.model, loaded.options.epochs, loaded.saved["position"]["epoch"]) == ("vib", 3, 3)
     evaluation = json.loads((run.path / "evaluation.json").read_text())
     found = loaded.evaluate(["accuracy", "information"])
@@ -48,11 +51,32 @@ def test_a_loaded_run_gives_the_numbers_of_its_training(here, tmp_path, monkeypa
 
 @pytest.mark.parametrize("which, words", [
     ({"which": "nowhere"}, "nowhere is neither a file nor a run"), ({"which": "a/b", "seed": 1}, "neither"),
-    ({"which": "a/b", "checkpoint": "step7"}, "step7.pt"), ({"which": "a/b", "device": "cuda:9"}, "cuda:9"),
+    ({"which": "a/b", "checkpoint": "step7"}, "no checkpoint step7: there are best, last, previous"),
+    ({"which": "a/b", "device": "cuda:9"}, "cuda:9"),
+    ({"which": "a/b", "device": "gpu"}, "--device=gpu: must be"),
 ])
 def test_what_is_not_there_is_named(here, which, words):
     with pytest.raises(UserError, match=words):
         load_run(**which)
+
+
+def test_a_metric_or_a_set_that_there_is_not_is_refused_and_one_needs_no_list(here):
+    run = load_run("a/b")
+    assert run.evaluate("accuracy", "test") == run.evaluate(["accuracy"], ["test"]) != {}
+    for metrics, splits, words in (("acuracy", "test", "acuracy"), (["accuracy"], ["tset"], "tset"),
+                                   ("robustness", "test", "robustness")):
+        with pytest.raises(UserError, match=f"{words} cannot be evaluated: there are "):
+            run.evaluate(metrics, splits)
+
+
+def test_the_data_are_looked_for_where_the_run_had_them_if_that_is_here(here, tmp_path):
+    saved = torch.load(run_of(here).last, weights_only=True)
+    saved["options"]["data_root"] = str(tmp_path / "elsewhere")
+    torch.save(saved, run_of(here).last)
+    assert load_run("a/b").options.data_root == "STORAGE/datasets"
+    (tmp_path / "elsewhere").mkdir()
+    assert load_run("a/b").options.data_root == str(tmp_path / "elsewhere")
+    assert load_run("a/b", data_root="mine").options.data_root == "mine"
 
 
 def test_other_images_than_the_run_s_are_refused(here):
@@ -106,6 +130,24 @@ def test_the_table_of_the_page_has_a_row_for_every_finished_run(here):
     assert runs.loc["c", ["rand_seed", "epochs", "epoch", "script"]].tolist() == [1, 1, 1, "train_lagrangian"]
     evaluation = json.loads((run_of(here).path / "evaluation.json").read_text())
     assert runs.loc["a/b", "ood/gauss/auroc"] == evaluation["ood"]["gauss"]["auroc"]
+
+
+def test_the_table_of_the_page_has_the_means_of_the_comparison_and_leaves_damaged_runs_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [table] = blocks("All runs as a table")
+    names = {}
+    exec(table, names)
+    means = names["compared"].groupby("desc")[["test/accuracy", "test/mi_xt"]].mean()
+    figures = json.loads((REPOSITORY / "results/tables.json").read_text(encoding="utf-8"))["quantitative"]["mnist"]
+    for model in ("vib", "squared-nib"):
+        assert means.loc[f"quant/mnist/{model}", "test/mi_xt"] == pytest.approx(figures[model]["I(X;T), test"]["mean"])
+    assert "quant/mnist/disenib" in means.index
+    broken = tmp_path / "runs/a/seed0"
+    shutil.copytree(REPOSITORY / "results/quant/mnist/vib/seed0", broken)
+    shutil.copytree(broken, tmp_path / "runs/b/seed0")
+    (broken / "config.json").write_text('{"options": null}')
+    with pytest.warns(UserWarning, match="runs/a/seed0 is left out"):
+        assert results_frame("runs")["desc"].tolist() == ["b"]
 
 
 def test_without_pandas_the_table_says_what_to_install(monkeypatch):

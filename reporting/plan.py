@@ -7,6 +7,7 @@ from pathlib import Path
 
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json
+from custom_pkg.options import LENGTHS
 from custom_pkg.terminal import format_table
 from reporting.grid import Measured, Run
 from reporting.runner import others_in_place, position, state
@@ -63,12 +64,15 @@ def plan(runs: Sequence[Run], measured: Sequence[Run], *, jobs: int, device: str
 
 
 def alike(run: Run, records: Sequence[dict]) -> list[dict]:
-    """The records of the same run with any seed; of a sweep also its other points, and the same model outside of it."""
+    """The records of the same run with any seed; of a sweep also its other points, and the same model outside of it,
+    unless it is of the length of a run.
+    """
     starts = [f"{run.desc}/seed"]
     if run.desc.startswith("sweep/"):
-        _, data, name, _ = run.desc.split("/")
+        _, data, name, point = run.desc.split("/")
         model, _, hfunc = name.partition("-")
-        starts += [f"sweep/{data}/{name}/", f"quant/{data}/{'squared-' if hfunc == 'pow' else ''}{model}/seed"]
+        if point.split("=")[0] not in LENGTHS:
+            starts += [f"sweep/{data}/{name}/", f"quant/{data}/{'squared-' if hfunc == 'pow' else ''}{model}/seed"]
     return [record for record in records if record["where"].startswith(tuple(starts))]
 
 

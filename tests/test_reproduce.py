@@ -24,7 +24,7 @@ from experiments.catalogue import METHODS
 from experiments.registry import EXPERIMENTS
 from reporting import grid, runner, task
 from reporting.collect import Place
-from reporting.plan import plan
+from reporting.plan import alike, plan
 
 PUBLISHED = """
 python train_lagrangian.py --model=vib --dataset=mnist --lambda_kl=0.01 --desc=quant/mnist/vib
@@ -174,6 +174,13 @@ def test_a_sweep_takes_lists_and_any_option_that_is_a_number_and_leaves_the_rest
     for run in runs:
         place = Place.of(f"{run.desc}/seed0")
         assert commands([place.run()]) == commands([run])  # the report finds it again
+
+
+def test_the_time_of_runs_of_another_length_is_not_known():
+    records = [{"where": f"{where}/seed0"} for where in ("quant/mnist/nib", "sweep/mnist/nib-none/lambda_kl=0.1")]
+    for text, known in (("emb_dim:4", 2), ("epochs:2", 0)):
+        [run] = grid.sweep_grid(*grid.sweep_values(text), (0,), "mnist", "nib", "none")
+        assert len(alike(run, records)) == known
 
 
 @pytest.mark.parametrize("text", [

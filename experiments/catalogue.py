@@ -17,8 +17,8 @@ class Method:
     colour, marker: matplotlib's. code: which code its published figures look at, "sample" or "mean".
     published: data set -> the paper's figures, in the shape of evaluation.json.
     reference: not in the paper, and run only when --only names it; about: what it is, for the report's reader.
-    adversarial: trained against attacks, and so no rival of what is robust without. control: without a bottleneck, but
-    trained for as long as the proposed method; until it was attacked, a lead in robustness may come of that.
+    adversarial: trained against attacks, and so no rival of what is robust without. control: another method trained
+    for as long as the proposed one; until it was attacked, a lead in robustness may come of that.
     """
 
     name: str
@@ -79,6 +79,9 @@ METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and 
     Method("plain-long", "plain for 213 epochs", "--model=plain --dataset={dataset} --epochs=213 --early_stop_trials=0",
            "#999933", "x", code="mean", reference=True, control=True,
            about="as many as DisenIB's 20,000 steps have"),
+    Method("squared-nib-long", "squared-NIB for 213 epochs", "--model=nib --hfunc=pow --dataset={dataset} "
+           "--lambda_kl=0.001 --epochs=213 --early_stop_trials=0", "#332288", "d", reference=True, control=True,
+           about="as many, too"),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
            code="mean", reference=True, adversarial=True, about="on the images of an attack, Madry et al. 2018"),
     Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True,

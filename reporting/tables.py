@@ -424,7 +424,8 @@ def reading(tables: dict, data: str) -> str:
         else "Figures of a single seed", " and, in brackets, the paper's figure" if published else "",
         ". As published, the metrics" if published else ". The metrics", " are those of the last epoch, on sampled "
         "codes for VIB and NIB and on the mean code for DisenIB. Information is in nats.",
-        f" † marks what {off_by(figures)}." if any(figure.get("off") for figure in figures) else "",
+        f" {'† marks what' if any(figure.get('off') for figure in figures) else 'Nothing'} {off_by(figures)}."
+        if published else "",
         " ‡ has reached log N, the most that N images can show: the true I(X;T) may be larger."
         if any(figure.get("at_ceiling") for figure in figures) else "",
         " What has not been run says so." if not all(by_model) else "",

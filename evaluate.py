@@ -235,7 +235,7 @@ def metrics_asked_for(options: Options, experiment: Experiment) -> Collection[st
     for name, (its, complaint) in ONLY_FOR.items():
         given = getattr(options, name)
         if given != Options.__dataclass_fields__[name].default and its.isdisjoint(metrics):
-            raise UserError(complaint.format(given if isinstance(given, str) else ",".join(map(str, given))))
+            raise UserError(complaint.format(",".join(map(str, given)) if isinstance(given, tuple) else given))
     if "transfer" in options.attacks and not options.transfer_from:
         raise UserError("--attacks=transfer needs --transfer_from, the checkpoint of a plain model")
     return metrics

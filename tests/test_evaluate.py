@@ -78,6 +78,16 @@ def test_what_two_evaluations_of_a_run_find_at_once_is_all_kept(tmp_path, monkey
     assert [*contents(tmp_path)] == ["evaluation-last.json"]
 
 
+@pytest.mark.parametrize("flags, words", [
+    (["--metrics=accuracy", "--n_images=20"], "--n_images=20 goes with the metric robustness"),
+    (["--metrics=robustness", "--split=train"], "--metrics=robustness needs --split=test"),
+])
+def test_what_robustness_alone_is_for_is_refused_without_it(copy, flags, words):
+    before = contents(copy)
+    assert_refused(evaluate(copy, *flags), words)
+    assert contents(copy) == before
+
+
 def test_what_was_measured_with_other_sizes_of_an_attack_stays(copy):
     for epsilon in ("0.1", "0.2"):
         assert evaluate(copy, "--metrics=attack", "--split=test", f"--eval_attack_epsilons={epsilon}").status == 0

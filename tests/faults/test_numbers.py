@@ -81,6 +81,7 @@ def test_no_metric_is_made_of_outputs_that_are_no_numbers(copy, metric):
     saved = torch.load(run_of(copy).last, weights_only=True)
     saved["state"]["encoder"]["layers.2.weight"].fill_(3e38)  # finite itself
     torch.save(saved, run_of(copy).last)
-    outcome = execute(copy, "evaluate.py", "--desc=a/b", f"--metrics={metric}", "--n_images=5")
+    flags = ["--n_images=5"] if metric == "robustness" else []
+    outcome = execute(copy, "evaluate.py", "--desc=a/b", f"--metrics={metric}", *flags)
     assert outcome.status == 2 and "not finite); nothing was written" in outcome.err.splitlines()[-1], outcome
     assert not (run_of(copy).path / "evaluation-last.json").exists()

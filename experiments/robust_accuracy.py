@@ -21,7 +21,8 @@ from modellib.model import Model
 IMAGES_SEED = 0  # the same test images for every model and seed
 N_IMAGES = 1000  # that a measurement looks at unless it is asked for others
 WHOLE = "test set"
-SETTLING = {"apgd_cross_entropy", "pgd_margin", "square"}  # two losses, and without gradients
+# One step, for the verdict sets it beside the worst case; many steps on two losses; and without gradients.
+SETTLING = {"fgsm_margin", "apgd_cross_entropy", "pgd_margin", "square"}
 
 
 def attacked_images(loaded: Loaded, n_images: int) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ from modellib.model import Model
 if TYPE_CHECKING:
     import pandas
 
-DATASETS = "STORAGE/datasets"
+DATASETS = RunOptions.__dataclass_fields__["data_root"].default
 COMMITTED = Path(__file__).parent.parent / "results"
 
 

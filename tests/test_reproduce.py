@@ -81,8 +81,10 @@ def test_attacks_are_measured_once_on_every_run_of_the_comparison_and_code(tmp_p
     for words in ([*vib.command()[2:]], [*disenib.command()[2:]]):
         assert opt.parse(evaluate.Options, words).metrics == ("robustness",)
     vib.folder.path.mkdir(parents=True)
-    of = {"n_images": 1000, "by_attack": {"apgd_cross_entropy": {}, "pgd_margin": {}}, "on_standing": {"square": {}}}
-    for less in ({"n_images": 999}, {"on_standing": {}}, {}):
+    stepwise = dict.fromkeys(("fgsm_margin", "apgd_cross_entropy", "pgd_margin"), {})
+    of = {"n_images": 1000, "by_attack": stepwise, "on_standing": {"square": {}}}
+    without_one_step = {name: {} for name in stepwise if name != "fgsm_margin"}
+    for less in ({"n_images": 999}, {"on_standing": {}}, {"by_attack": without_one_step}, {}):
         (vib.folder.path / "evaluation-last.json").write_text(json.dumps({"robustness": of | less}))
         assert vib.finished() == (not less)
     (vib.folder.path / "evaluation-last-mean-code.json").write_text('{"ood": {}}')

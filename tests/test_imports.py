@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -54,22 +55,38 @@ def test_no_file_of_tests_imports_another():
     assert tests and {str(file): names for file in files if (names := imported(file) & tests)} == {}
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS))
-def test_help_imports_nothing_that_only_a_run_needs(script):
-    asked = (
-        "import os, runpy, sys\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'torch': print('threads', os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr)\n"
-        "sys.meta_path.insert(0, Finder())\n"
-        f"sys.argv = ['{script}.py', '--help']\n"
-        f"try: runpy.run_path('{script}.py', run_name='__main__')\n"
-        "except SystemExit: print('imported', *sys.modules, file=sys.stderr)"
+def asked_for_help(scripts: Iterable[str], before: str) -> list[str]:
+    """What one process says on stderr that shows the help of each script in turn, after the statements `before`."""
+    program = (
+        f"import os, runpy, sys\n{before}\n"
+        f"for script in {list(scripts)}:\n"
+        "    sys.argv = [f'{script}.py', '--help']\n"
+        "    try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "    except SystemExit: print('imported by', script, *sys.modules, file=sys.stderr)"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60,
         env={name: value for name, value in os.environ.items() if not name.startswith(("GOMP", "OMP"))},
     )
-    threads, spin_count, imported, *modules = answer.stderr.split()
-    assert (threads, spin_count, imported) == ("threads", "10000", "imported")  # set before torch is there
-    assert {"torchvision", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set(modules) == set()
+    return answer.stderr.splitlines()
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_threads_are_told_how_to_wait_before_torch_is_there(script):
+    at_torch = (
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch':\n"
+        "            print('threads', os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr, flush=True)\n"
+        "            os._exit(0)\n"
+        "sys.meta_path.insert(0, Finder())"
+    )
+    assert asked_for_help([script], at_torch) == ["threads 10000"]
+
+
+def test_help_imports_nothing_that_only_a_run_needs():
+    answers = [line.split() for line in asked_for_help(sorted(SCRIPTS), "") if line.startswith("imported by")]
+    assert [script for _, _, script, *_ in answers] == sorted(SCRIPTS)
+    for _, _, script, *modules in answers:
+        needless = {"torchvision", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set(modules)
+        assert (script, needless) == (script, set())

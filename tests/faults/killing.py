@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,9 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import conftest
+import tqdm
 
 import dataloader.digits
-import modellib.evaluations.style  # noqa: F401  once, before the processes part
 
 ON_DISK = [("os", "replace"), ("os", "fsync"), ("os", "link")]
 TORN = [("custom_pkg.files", "open"), ("custom_pkg.run_log", "write_through")]  # half of a file, of a log's line
@@ -227,6 +228,12 @@ def main(folder: Path) -> None:
     digits = dataloader.digits.load(folder)
     dataloader.digits.load = lambda *_: digits  # reading them anew takes as long as training on them
     done = folder / "train_lagrangian" / "unbroken"
+    # What the scripts import and probe, once, before the processes part; without the thread that watches bars.
+    tqdm.tqdm.monitor_interval = 0
+    for work in (lagrangian, disenib):
+        (folder / work.__name__).mkdir()
+        assert work(folder / work.__name__).status == 0
+    assert threading.active_count() == 1
     cases = [case for name in KINDS for case in cases_of(name, folder / name / "unbroken", done)]
     with multiprocessing.get_context("fork").Pool(2) as pool:  # whose processes run a single thread each
         for line in pool.imap(partial(meet, done=done), cases):

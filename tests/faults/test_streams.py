@@ -50,8 +50,7 @@ def test_answers_end_with_their_status(tmp_path, fate, flags, status):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-@pytest.mark.parametrize("script", ["reproduce.py", "train_lagrangian.py"])
+@pytest.mark.parametrize("script, encoding", [("reproduce.py", "ascii"), ("train_lagrangian.py", "latin-1")])
 def test_help_is_shown_where_the_terminal_has_no_greek(tmp_path, script, encoding):
     outcome = in_a_shell(tmp_path, "", script, "--help", **{**LATIN_1, "PYTHONIOENCODING": encoding})
     assert outcome.returncode == 0 and b"--data_root" in outcome.stdout, outcome

@@ -160,12 +160,12 @@ def main() -> None:
     if options.code not in ("published", model.code):
         code, model, name = options.code, replace(model, code=options.code), f"{name}-{options.code}-code"
     identity, tables = {"checkpoint_sha256": saved["sha256"], **saved["position"]}, []
-    results, curves = dict(identity), None
+    results, curves = {}, None
     try:
         if ordinary := [metric for metric in metrics if metric != "robustness"]:
-            results |= experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
+            results = experiment.evaluate(model, loaded, options=settings, metrics=ordinary, splits=options.split)
             curves = results.pop("ood_curves", None)
-            tables.append(beside_the_paper(results, saved["script"], settings, code))
+            tables.append(beside_the_paper(identity | results, saved["script"], settings, code))
         if "robustness" in metrics and isinstance(settings, ComparisonOptions):
             results["robustness"] = robust_accuracy.measure(
                 model, loaded, n_images=options.n_images, epsilons=settings.eval_attack_epsilons,
@@ -179,13 +179,7 @@ def main() -> None:
             f"{path} cannot be evaluated ({first_line(error)}); nothing was written: use another checkpoint"
         ) from None
     try:
-        if "robustness" in results and replaces_more(folder.path / f"evaluation-{name}.json", results):
-            trial = folder.path / f"evaluation-{name}-trial.json"
-            write_merged(trial, identity | {"robustness": results.pop("robustness")})
-            print(f"evaluation-{name}.json holds a larger measurement of robustness: this one is in {trial.name}")
-        write_merged(folder.path / f"evaluation-{name}.json", results)
-        if curves:
-            write_merged(folder.path / f"detection-curves-{name}.json", identity | curves)
+        write(folder.path, name, identity, results, curves)
     finally:  # also where nothing can be written
         print(*tables, sep="\n")
     print(f"written to {folder.path.absolute()}/evaluation-{name}.json")
@@ -300,10 +294,26 @@ def read_or_empty(path: Path) -> dict:
         return {}
 
 
-def replaces_more(path: Path, results: dict) -> bool:
+def write(folder: Path, name: str, identity: dict, results: dict, curves: dict | None = None) -> None:
+    """Into the files of that name; what they held of the same checkpoint and was not asked for now stays.
+
+    identity: which checkpoint, and where its training stood.
+    """
+    file = folder / f"evaluation-{name}.json"
+    with one_at_a_time(folder):  # what another evaluation writes meanwhile stays, too
+        if "robustness" in results and replaces_more(file, identity["checkpoint_sha256"], results["robustness"]):
+            trial = folder / f"evaluation-{name}-trial.json"
+            write_merged(trial, identity | {"robustness": results.pop("robustness")})
+            print(f"{file.name} holds a larger measurement of robustness: this one is in {trial.name}")
+        write_merged(file, identity | results)
+        if curves:
+            write_merged(folder / f"detection-curves-{name}.json", identity | curves)
+
+
+def replaces_more(path: Path, checkpoint: str, new: dict) -> bool:
     """Whether the file holds a robustness of the same checkpoint from more images, or from attacks not tried now."""
-    before, new = read_or_empty(path), results["robustness"]
-    old = before.get("robustness", {}) if before.get("checkpoint_sha256") == results["checkpoint_sha256"] else {}
+    before = read_or_empty(path)
+    old = before.get("robustness", {}) if before.get("checkpoint_sha256") == checkpoint else {}
     fewer = not robust_accuracy.attacks_in(new) >= robust_accuracy.attacks_in(old)
     return old.get("n_images", 0) > new["n_images"] or fewer
 
@@ -318,14 +328,12 @@ def merged(before: dict, results: dict) -> dict:
 
 
 def write_merged(path: Path, results: dict) -> None:
-    """Write the results; what the file held of the same checkpoint and was not asked for now stays."""
-    with one_at_a_time(path.parent):  # what another evaluation writes meanwhile stays, too
-        before = read_or_empty(path)
-        if path.stem == f"evaluation-step{before.get('step')}":  # training's own has no hash, and is of its own step
-            before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
-        if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
-            results = merged(before, results)
-        write_json(path, results)
+    before = read_or_empty(path)
+    if path.stem == f"evaluation-step{before.get('step')}":  # training's own has no hash, and is of its own step
+        before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
+    if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
+        results = merged(before, results)
+    write_json(path, results)
 
 
 if __name__ == "__main__":

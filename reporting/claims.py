@@ -20,6 +20,7 @@ from experiments.catalogue import (
     published_on,
     with_disentangling,
 )
+from experiments.run_table import ROWS as METRICS
 from reporting.collect import FinishedRun, of
 
 LEVEL = 0.5  # points of accuracy, or of a rate of detection, within which methods are level
@@ -32,9 +33,9 @@ SMALLEST = "0.1"  # ε at which robustness is compared: at larger ones most are 
 DISTANCE = "class_means"  # a score of mean codes beside the published ODIN
 PLAIN = "plain"  # the network that loses no accuracy to a bottleneck
 CODES = {"sample": "sampled", "mean": "mean"}  # as evaluations call them -> as texts do
+PROBES = {METRICS[f"style_to_label_{probe}accuracy"]: name for probe, name in (
+    ("", "logistic regression"), ("knn_", "neighbours"), ("mlp_", "a trained network"))}
 READS_MORE = 5.0  # points above chance from which on a style code tells of the class
-PROBES = {f"label from the style code{row}, %": name for row, name in (
-    ("", "logistic regression"), (", neighbours", "neighbours"), (", MLP", "a trained network"))}
 MISPLACED = 10  # how many times the error of a reconstruction a swap's is where it is not in place
 
 

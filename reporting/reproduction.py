@@ -5,11 +5,13 @@ from pathlib import Path
 
 from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
 from reporting import tables
+from reporting.claims import PROBES
 from reporting.collect import KINDS
 from reporting.figures import Figure
 from reporting.page import SIGNS, environment
-from reporting.tables import PROBES, Table
+from reporting.tables import Table
 
+_, NEIGHBOURS, MLP = PROBES
 WANTED_SEEDS = 10  # of the Lagrangian models, whose detection is a draw
 LEAST_SEEDS = 3  # of every method, and attacked: attacks take as long as training
 
@@ -26,10 +28,10 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
         found=found, tables=tables, drawn=drawn, of=of, missing=list(missing(found)), cost=cost(found),
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
         proposed=METHODS[PROPOSED].title, signs=SIGNS,
-        seeds_of=seeds_of, neighbours=PROBES[1],
+        seeds_of=seeds_of, neighbours=NEIGHBOURS,
         references=[METHODS[name].title + (f" ({METHODS[name].about})" if METHODS[name].about else "")
                     for name, figures in models.items() if METHODS[name].reference and figures],
-        probed=any(PROBES[-1] in of for by_split in found["disentangling"].values() for of in by_split.values()),
+        probed=any(MLP in of for by_split in found["disentangling"].values() for of in by_split.values()),
     )
 
 
@@ -85,11 +87,11 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
     ablations = "--only=ablations --with=objections,robustness"
     if lacking := [ablation.title for name, ablation in ABLATIONS.items() if name not in found["ablations"]]:
         yield f"{len(lacking)} of the {len(ABLATIONS)} ablations of {title[PROPOSED]}", ablations
-    if partly := sum(PROBES[-1] not in of or "worst case, ε = 0.1, %" not in of for of in found["ablations"].values()):
+    if partly := sum(MLP not in of or "worst case, ε = 0.1, %" not in of for of in found["ablations"].values()):
         yield f"attacks and probes of {partly} of the ablations that were run", ablations
     unread = [DATA_SETS[data].title for data, by_split in found["disentangling"].items()
-              if by_split and not any(PROBES[-1] in of_split for of_split in by_split.values())]
-    if models.get(PROPOSED) and PROBES[-1] not in found["probes"]:
+              if by_split and not any(MLP in of_split for of_split in by_split.values())]
+    if models.get(PROPOSED) and MLP not in found["probes"]:
         yield f"trained probes of the codes of {title[PROPOSED]} on {DATA_SETS[PAPER_DATA].title}", "--with=objections"
     if unread:
         yield f"trained probes and DCI on {', '.join(unread)}", "--with=objections"

@@ -11,7 +11,7 @@ from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PRO
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
 from modellib.evaluations.out_of_distribution import SCORES
-from reporting.claims import claims
+from reporting.claims import CODES, PROBES, claims
 from reporting.collect import FinishedRun, of, sweeps
 from reporting.grid import LAMBDA
 
@@ -31,7 +31,6 @@ SETS = {"train": "training set", "test": "images that training never saw"}
 OUTSIDE = {"gauss": "Gaussian noise", "uniform": "uniform noise"} | {
     name: data.title for name, data in DATA_SETS.items() if data.outside and name != PAPER_DATA
 } | {"held_out": "held-out digits"}
-CODES = ("sample", "mean")
 LOWER_BOUND = "I(Y;T) at least"  # by the variational bound
 BY_CODE = {  # of the test set
     "I(X;T)": "mi_xt", "I(Y;T)": "mi_yt", LOWER_BOUND: "mi_yt_lower_bound", "accuracy, %": "accuracy",
@@ -47,7 +46,6 @@ ABLATION_ROWS = {
         "style_to_label_chance",
     )},  # how independent S and T are
 }
-PROBES = [METRICS[f"style_to_label_{probe}accuracy"] for probe in ("", "knn_", "mlp_")]
 CHANCE = METRICS["style_to_label_chance"]
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table

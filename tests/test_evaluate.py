@@ -71,9 +71,9 @@ def test_what_two_evaluations_of_a_run_find_at_once_is_all_kept(tmp_path, monkey
 
     monkeypatch.setattr(evaluation, "read_or_empty", slowly)
     file = tmp_path / "evaluation-last.json"
-    parts = [{"checkpoint_sha256": "a", "test": {metric: 1.0}} for metric in ("accuracy", "mi_xt", "mi_yt")]
+    parts = [{"test": {metric: 1.0}} for metric in ("accuracy", "mi_xt", "mi_yt")]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(partial(evaluation.write_merged, file), parts))
+        list(pool.map(partial(evaluation.write, tmp_path, "last", {"checkpoint_sha256": "a"}), parts))
     assert json.loads(file.read_text())["test"] == {"accuracy": 1.0, "mi_xt": 1.0, "mi_yt": 1.0}
     assert [*contents(tmp_path)] == ["evaluation-last.json"]
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from custom_pkg import options as opt
 from custom_pkg.compute import GlobalGenerators, choose_products, exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, first_line, run_script
-from custom_pkg.files import one_at_a_time, read_json, write_json
 from custom_pkg.options import (
     LENGTHS,
     RunOptions,
@@ -39,7 +38,7 @@ from custom_pkg.options import (
     shown,
 )
 from custom_pkg.run_folder import RunFolder
-from experiments import robust_accuracy
+from experiments import evaluation_files, robust_accuracy
 from experiments.experiment import Experiment
 from experiments.option_groups import OUTSIDE, ComparisonOptions
 from experiments.registry import EXPERIMENTS
@@ -179,7 +178,7 @@ def main() -> None:
             f"{path} cannot be evaluated ({first_line(error)}); nothing was written: use another checkpoint"
         ) from None
     try:
-        write(folder.path, name, identity, results, curves)
+        evaluation_files.write(folder.path, name, identity, results, curves)
     finally:  # also where nothing can be written
         print(*tables, sep="\n")
     print(f"written to {folder.path.absolute()}/evaluation-{name}.json")
@@ -282,58 +281,9 @@ def name_for(path: Path, sha256: str, folder: RunFolder) -> str:
     """What the results of a checkpoint are called: a file from elsewhere never takes a name that is another one's."""
     if path.resolve().parent == folder.checkpoints.resolve():
         return path.stem
-    before = read_or_empty(folder.path / f"evaluation-{path.stem}.json")
+    before = evaluation_files.read_or_empty(folder.path / f"evaluation-{path.stem}.json")
     taken = (folder.checkpoints / path.name).exists() or before.get("checkpoint_sha256", sha256) != sha256
     return f"{path.stem}-{sha256[:8]}" if taken else path.stem
-
-
-def read_or_empty(path: Path) -> dict:
-    try:
-        return read_json(path)
-    except UserError:  # none, or one that cannot be read
-        return {}
-
-
-def write(folder: Path, name: str, identity: dict, results: dict, curves: dict | None = None) -> None:
-    """Into the files of that name; what they held of the same checkpoint and was not asked for now stays.
-
-    identity: which checkpoint, and where its training stood.
-    """
-    file = folder / f"evaluation-{name}.json"
-    with one_at_a_time(folder):  # what another evaluation writes meanwhile stays, too
-        if "robustness" in results and replaces_more(file, identity["checkpoint_sha256"], results["robustness"]):
-            trial = folder / f"evaluation-{name}-trial.json"
-            write_merged(trial, identity | {"robustness": results.pop("robustness")})
-            print(f"{file.name} holds a larger measurement of robustness: this one is in {trial.name}")
-        write_merged(file, identity | results)
-        if curves:
-            write_merged(folder / f"detection-curves-{name}.json", identity | curves)
-
-
-def replaces_more(path: Path, checkpoint: str, new: dict) -> bool:
-    """Whether the file holds a robustness of the same checkpoint from more images, or from attacks not tried now."""
-    before = read_or_empty(path)
-    old = before.get("robustness", {}) if before.get("checkpoint_sha256") == checkpoint else {}
-    fewer = not robust_accuracy.attacks_in(new) >= robust_accuracy.attacks_in(old)
-    return old.get("n_images", 0) > new["n_images"] or fewer
-
-
-def merged(before: dict, results: dict) -> dict:
-    """The results, and of what was there before all that they do not name; robustness is of one measurement."""
-    found = {**before, **results}
-    for key, value in results.items():
-        if isinstance(value, dict) and isinstance(before.get(key), dict) and key != "robustness":
-            found[key] = merged(before[key], value)
-    return found
-
-
-def write_merged(path: Path, results: dict) -> None:
-    before = read_or_empty(path)
-    if path.stem == f"evaluation-step{before.get('step')}":  # training's own has no hash, and is of its own step
-        before.setdefault("checkpoint_sha256", results["checkpoint_sha256"])
-    if before.get("checkpoint_sha256") == results.get("checkpoint_sha256"):
-        results = merged(before, results)
-    write_json(path, results)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ Options, data, style encoder and reconstructor come with `load_run` of experimen
 
 from pathlib import Path as _Path
 
-dependencies = ["torch", "numpy", "tensorboardX", "safetensors", "tqdm"]
+dependencies = ["torch", "numpy", "tensorboardX", "safetensors", "tqdm", "PIL"]
 _MODELS = _Path(__file__).parent / "results" / "models"
 
 

@@ -39,7 +39,7 @@ from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, ru
 from custom_pkg.options import between, desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
 from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
-from modellib.ib_lagrangian import with_a_rate
+from modellib.ib_lagrangian import H, with_a_rate
 from reporting import grid, slurm
 from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.plan import plan
@@ -77,9 +77,9 @@ class Options:
         help="a Lagrangian model over one option in place of the grid, like lambda_kl:1e-5..1e-1:9 or emb_dim:4,8,16"
     )
     model: str = option("vib", group="which runs", choices=with_a_rate(), help="of the sweep")
-    hfunc: str = option("none", group="which runs", choices=("none", "pow", "exp"), help="of the sweep")
+    hfunc: str = option("none", group="which runs", choices=H, help="of the sweep")
     stages: tuple[str, ...] = option(
-        (), group="which runs", check=desc_complaint,
+        (), group="which runs", check=desc_complaint, adds=True,
         help="also --with: what is made after the runs (robustness attacks those of the comparison; objections are "
         "both codes, other scores and outside sets, calibration and strong probes; swaps-page is a page to play "
         "with), and the descriptions of finished runs of yours for the report",
@@ -230,7 +230,8 @@ def show_report(options: Options, own: Sequence[str]) -> None:
     shown = report(experiments, results, readme=Path("README.md"))
     if own:
         beside = STORAGE / "report-own"
-        shutil.copytree(results, beside, dirs_exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)  # what an earlier report had of other runs
+        shutil.copytree(results, beside)
         shown = report(experiments, beside, own=own)
     print(shown)
 

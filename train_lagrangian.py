@@ -24,7 +24,7 @@ from pathlib import Path
 from custom_pkg import options as opt
 from custom_pkg.compute import generator
 from custom_pkg.cuda_graphs import Graphed
-from custom_pkg.errors import run_script
+from custom_pkg.errors import UserError, run_script
 from custom_pkg.options import not_negative, option, positive, size
 from custom_pkg.run_log import LossHistory
 from custom_pkg.terminal import bar
@@ -36,7 +36,7 @@ from experiments.option_groups import ComparisonOptions
 from experiments.start import closing, introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
-from modellib.ib_lagrangian import MODELS, with_a_rate
+from modellib.ib_lagrangian import MODELS, H, with_a_rate
 from modellib.optimiser import adam
 
 SCRIPT = Path(__file__).stem
@@ -58,7 +58,7 @@ class Options(ComparisonOptions):
         help="weight of h(KL); published: 0.01 with --hfunc=none, 0.001 with --hfunc=pow",
     )
     hfunc: str = option(
-        "none", group="objective", choices=("none", "pow", "exp"), only_with={"model": with_a_rate},
+        "none", group="objective", choices=H, only_with={"model": with_a_rate},
         help="h(u): none u, pow u^(1+hfunc_param), exp e^(hfunc_param u)",
     )
     hfunc_param: float = option(
@@ -87,7 +87,7 @@ class Options(ComparisonOptions):
         (), group="networks", check=size, help="hidden layers of the decoder; [] makes it linear"
     )
     vib_softplus_scalar: float = option(
-        -1.0, group="networks", only_with={"model": ("vib",)},
+        -1.0, group="networks", only_with={"model": ("vib", "ceb")},
         help="above 0: std = softplus(log std - this) instead of exp(log std)",
     )
     nib_log_std: float = option(
@@ -119,6 +119,8 @@ class LagrangianProgress(Progress):
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
+    if options.hfunc == "pow" and MODELS[options.model].negative:
+        raise UserError(f"--hfunc=pow has no meaning with --model={options.model}, whose rate can be below 0")
     with started(SCRIPT, options) as (start, loaded):
         train(options, start, loaded)
 

@@ -142,7 +142,12 @@ def lock(file: TextIO, taken: Callable[[str], None]) -> None:
     """Lock an open file ("a+") for this process. The kernel frees it when the file is closed or the process dies.
 
     taken: called with what the file says when another process has the lock; if it returns, that one is waited for.
+    A process that only looks whether it is locked has it for a moment, and is none.
     """
+    for _ in range(5):
+        if try_lock(file):
+            return
+        time.sleep(0.05)
     if not try_lock(file):
         file.seek(0)
         taken(file.read().strip())

@@ -64,7 +64,7 @@ TRUTHS: dict[str, bool] = {**dict.fromkeys(("true", "1", "yes", "on"), True), **
 def option(
     default: Any = MISSING, *, group: str, help: str, choices: Collection[str] | None = None,
     check: Check | None = None, only_with: dict[str, Collection[str] | Callable[[], Collection[str]]] | None = None,
-    distinct: bool = False, instead: dict[str, str] | None = None,
+    distinct: bool = False, instead: dict[str, str] | None = None, adds: bool = False,
 ) -> Any:
     """A dataclass field that is an option of the command line. Without a default it must be given.
 
@@ -74,10 +74,11 @@ def option(
     distinct: whether a value that is given twice counts once. In lists of texts and of numbers with a fraction it
     always does; lists of integers are widths of layers, unless this says otherwise.
     instead: what to give for a value that is none of the choices but may be meant for one.
+    adds: whether a list that is given again adds to the one before; without this the later one counts.
     """
     metadata = {
         "group": group, "help": help, "choices": choices, "check": check, "only_with": only_with or {},
-        "distinct": distinct, "instead": instead or {},
+        "distinct": distinct, "instead": instead or {}, "adds": adds,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -255,6 +256,8 @@ def _argument(cls, field) -> dict:
         "help": f"{field.metadata['help']} ({default})".replace("%", "%%"),
         "metavar": "|".join(field.metadata["choices"] or ()) or _expected(kind, distinct).upper().split()[-1],
     }
+    if field.metadata["adds"]:
+        argument["action"] = _Adding
     if kind is bool:
         argument |= {"nargs": "?", "const": True, "metavar": "true|false"}
     return argument
@@ -351,6 +354,12 @@ def _unknown_option(unknown: list[str], argv: list[str], known: list[str], lists
     near += [bare[option] for option in difflib.get_close_matches(meant, bare, 1)]
     hint = f"did you mean {near[0]}?" if near else "--help lists all options"
     return f"unknown option {name} ({hint})"
+
+
+class _Adding(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        before = getattr(namespace, self.dest, ())
+        setattr(namespace, self.dest, tuple(dict.fromkeys((*before, *(values or ())))))
 
 
 class _Answer(argparse.Action):

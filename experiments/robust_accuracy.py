@@ -1,10 +1,13 @@
 """Robust accuracy of a trained model in the worst case over many attacks, measured so that it can be interrupted."""
 
+import base64
 import contextlib
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from custom_pkg.compute import generator
 from custom_pkg.errors import UserError
 from custom_pkg.files import read_json, write_json
 from custom_pkg.terminal import bar, format_table
-from experiments.experiment import Loaded
+from experiments.experiment import Loaded, where_float64_is
 from modellib.evaluations.attacks import Target, adversarial
 from modellib.evaluations.common import finite_outputs
 from modellib.evaluations.robustness import robustness
@@ -45,6 +48,7 @@ def measure(
     model whose adversarial images are tried. identity: of the checkpoints, for the file `unfinished`, from which an
     interrupted measurement goes on, and which is gone in the end. Raises UserError.
     """
+    model, loaded = where_float64_is(model, loaded)
     images, labels = attacked_images(loaded, n_images)
     shape = tuple(loaded.data.test.images.shape[1:])
     device = images.device
@@ -55,16 +59,19 @@ def measure(
         "epsilons": list(epsilons), "attacks": list(attacks),
     }
     state = None
-    with contextlib.suppress(UserError, KeyError, TypeError, ValueError):  # none, or one of other settings
+    with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):  # none, or of other settings
         before = read_json(unfinished)
         if before["settings"] == settings:
-            state = {name: torch.tensor(shares) for name, shares in before["state"].items()}
+            state = {name: _unpacked(shares, len(images)) for name, shares in before["state"].items()}
+    if state is None and unfinished.exists():
+        print(f"{unfinished} is of another measurement, or damaged: the attacks start anew")
 
     def keep(found: dict[str, Tensor]) -> None:
-        write_json(unfinished, {"settings": settings, "state": {name: share.tolist() for name, share in found.items()}})
+        write_json(unfinished, {"settings": settings, "state": {name: _packed(share) for name, share in found.items()}})
 
     others = None
     if source is not None:
+        source = source.to(device)
         plain = Target(source.encoder, source.decoder, image_shape=shape)
         with finite_outputs(*source.modules()):
             others = {
@@ -86,6 +93,23 @@ def measure(
         raise UserError(f"--attacks={','.join(attacks)}: {error}") from None
     unfinished.unlink(missing_ok=True)
     return {**{name: settings[name] for name in ("images", "seed")}, **found}
+
+
+def _packed(shares: Tensor) -> str:
+    """Exact, and small enough for JSON where it is of the whole test set."""
+    return base64.b64encode(zlib.compress(shares.numpy().tobytes())).decode()
+
+
+def _unpacked(text: str, n_images: int) -> Tensor:
+    """What `_packed` was given, (2, n_images). Raises ValueError."""
+    wanted = 2 * n_images * 4
+    try:
+        found = zlib.decompressobj().decompress(base64.b64decode(text), wanted + 1)
+    except zlib.error as error:
+        raise ValueError(error) from None
+    if len(found) != wanted:
+        raise ValueError(f"{len(found)} bytes in place of {wanted}")
+    return torch.from_numpy(np.frombuffer(found, np.float32).reshape(2, n_images).copy())
 
 
 def attacks_in(found: dict) -> set[str]:

@@ -23,7 +23,7 @@ from custom_pkg import checkpoints
 from custom_pkg.compute import exact_and_repeatable, pick_device
 from custom_pkg.errors import UserError, first_line
 from custom_pkg.files import read_json
-from custom_pkg.options import RunOptions, shown
+from custom_pkg.options import ONCE, RunOptions, shown
 from custom_pkg.run_folder import STORAGE, RunFolder, script_of
 from custom_pkg.terminal import flatten
 from experiments.experiment import Experiment, Loaded
@@ -168,7 +168,7 @@ def results_frame(*folders: str | Path) -> "pandas.DataFrame":
 def _row(folder: Path, root: Path) -> dict:
     config = read_json(folder / "config.json")
     script = script_of(config)
-    options = {key: value for key, value in config["options"].items() if key not in ("resume", "overwrite")}
+    options = {key: value for key, value in config["options"].items() if key not in ONCE}
     lies = {"desc": folder.parent.relative_to(root).as_posix(), "seed": options.get("rand_seed")}
     return {"folder": str(folder), "script": script and script.removesuffix(".py"), **options, **lies} | flatten(
         read_json(folder / "evaluation.json")

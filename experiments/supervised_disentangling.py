@@ -256,10 +256,14 @@ class Pictures:
             write_atomically(self._folder.pictures / "training.gif", animation(frames))
 
     def _one_of_each(self, name: str, order: Tensor) -> Tensor:
-        """The rows of n images of a set, the first ones in `order` of class 0, 1, …, and again from 0 on."""
+        """The rows of n images of a set, the first ones in `order` of class 0, 1, …, and again from 0 on.
+
+        Of a class that has fewer, the same ones come again.
+        """
         labels = self._loaded.sets[name][1].cpu()[order]
-        n_classes = self._loaded.data.n_classes
-        return torch.stack([order[labels == i % n_classes][i // n_classes] for i in range(self._n)])
+        of_class = [order[labels == label] for label in range(self._loaded.data.n_classes)]
+        rows = [divmod(i, len(of_class)) for i in range(self._n)]
+        return torch.stack([of_class[label][number % len(of_class[label])] for number, label in rows])
 
     def _grid(self, log: RunLog, step: int, kind: str, name: str, rows: Tensor, *, numbered: bool = True) -> None:
         images, labels = (part[rows.to(part.device)] for part in self._loaded.sets[name])

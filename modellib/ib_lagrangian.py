@@ -44,11 +44,13 @@ class LagrangianModel:
     are the options of train_lagrangian.py.
     rate: (mean, std, code, labels, networks) -> what a code may cost, a scalar in nats; None for nothing.
     code: what attacks and detection see, a fresh "sample" every time or the "mean".
+    negative: whether the rate can be below 0, where a power of it has no meaning.
     """
 
     build: Callable[[int, int, Any, torch.Generator], LagrangianNetworks]
     rate: Callable[..., Tensor] | None
     code: str = "sample"
+    negative: bool = False
 
 
 def initialised(encoder: nn.Module, n_classes: int, settings: Any, generator: torch.Generator) -> EncoderDecoder:
@@ -108,7 +110,7 @@ def ceb_rate(mean: Tensor, std: Tensor, code: Tensor, labels: Tensor, networks: 
 MODELS = {
     "vib": LagrangianModel(vib_networks, lambda mean, std, *_: kl_to_standard_normal(mean, std)),
     "nib": LagrangianModel(nib_networks, lambda mean, std, *_: pairwise_kl(mean, std)),
-    "ceb": LagrangianModel(ceb_networks, ceb_rate),
+    "ceb": LagrangianModel(ceb_networks, ceb_rate, negative=True),  # of one draw: it is not so on average
     "plain": LagrangianModel(plain_networks, None, code="mean"),  # a code without noise, and nothing to pay for it
 }
 
@@ -118,13 +120,16 @@ def with_a_rate() -> list[str]:
     return [name for name, model in MODELS.items() if model.rate]
 
 
+H: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "none": lambda u, _: u,
+    "pow": lambda u, parameter: u ** (1 + parameter),
+    "exp": lambda u, parameter: torch.exp(parameter * u),
+}
+
+
 def h_function(name: str, parameter: float) -> Callable[[Tensor], Tensor]:
     """h of the objective: none u · pow u^(1 + parameter) · exp e^(parameter · u)."""
-    return {
-        "none": lambda u: u,
-        "pow": lambda u: u ** (1 + parameter),
-        "exp": lambda u: torch.exp(parameter * u),
-    }[name]
+    return lambda u: H[name](u, parameter)
 
 
 def update(

@@ -35,6 +35,7 @@ PLAIN = "plain"  # the network that loses no accuracy to a bottleneck
 CODES = {"sample": "sampled", "mean": "mean"}  # as evaluations call them -> as texts do
 PROBES = {METRICS[f"style_to_label_{probe}accuracy"]: name for probe, name in (
     ("", "logistic regression"), ("knn_", "neighbours"), ("mlp_", "a trained network"))}
+CHANCE = METRICS["style_to_label_chance"]
 READS_MORE = 5.0  # points above chance from which on a style code tells of the class
 MISPLACED = 10  # how many times the error of a reconstruction a swap's is where it is not in place
 
@@ -264,23 +265,25 @@ def _disentangling(found: dict) -> Claim:
     if lacking := [DATA_SETS[data].title for data, figures in numbers.items() if not figures]:
         return Claim(claim, "Open.", f"Not run: {_listed(lacking)}.")
     swap, plain, no_style = (
-        {data: value(data, row) for data in numbers if value(data, row) is not None} for row in (
-            "swaps against the true image, MSE", "reconstructions, MSE", "mean image of the class, MSE")
+        {data: value(data, METRICS[key]) for data in numbers if value(data, METRICS[key]) is not None}
+        for key in ("swap_mse", "reconstruction_mse", "class_mean_mse")
     )
-    recognised = value("mnist", "swaps recognised as intended, %")
-    works = (recognised or 0) > 95 and all(swap[data] < no_style[data] for data in swap)
+    recognised = value("mnist", METRICS["swap_recognised"])
+    if recognised is None or not swap.keys() == plain.keys() == no_style.keys() != set():
+        return Claim(claim, "Open.", "Swaps have not been measured on all three data sets.")
+    works = recognised > 95 and all(swap[data] < no_style[data] for data in swap)
     tells = [
         data for data in numbers
-        if max(value(data, row) or 0 for row in PROBES) > value(data, "label by chance, %") + READS_MORE
+        if max(value(data, row) or 0 for row in PROBES) > value(data, CHANCE) + READS_MORE
     ]
     misplaced = [DATA_SETS[data].title for data in swap if swap[data] > MISPLACED * plain[data]]
-    because = f"{recognised or 0:.1f} % of the swaps of unseen digits are recognised"
+    because = f"{recognised:.1f} % of the swaps of unseen digits are recognised"
     more = (f"The swaps of {_listed([DATA_SETS[data].title for data in swap])} are {'' if works else 'not all '}nearer "
             "to the truth than the class's mean image.")
     if tells:
         readings = (
             f"{_best_reading(numbers[data])} on {DATA_SETS[data].title} "
-            f"(chance {value(data, 'label by chance, %'):.1f})" for data in tells
+            f"(chance {value(data, CHANCE):.1f})" for data in tells
         )
         because += f"; but probes read the class off the style code: {_listed([*readings])}"
     if any(row in found["probes"] for row in PROBES):

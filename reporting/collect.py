@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from custom_pkg.errors import UserError
-from custom_pkg.files import read_json, write_atomically
+from custom_pkg.files import read_json, write_atomically, write_json
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
 from experiments import robust_accuracy
 from experiments.catalogue import METHODS, PAPER_DATA, compared
+from experiments.evaluation_files import joined, read_or_empty
 from experiments.option_groups import NOT_THE_EXPERIMENT
 from reporting.grid import NAMES, Run, published_grid, sweep_grid
 
@@ -126,7 +127,11 @@ def copy_small_files(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for pattern in KEPT:
         for file in folder.glob(pattern):
-            shutil.copyfile(file, target / file.name)
+            kept, now = target / file.name, _read(file)
+            if file.name.startswith("evaluation-") and (found := joined(read_or_empty(kept), now)) != now:
+                write_json(kept, found)  # it has less than was kept of that checkpoint
+            else:
+                shutil.copyfile(file, kept)
     if (folder / "metrics.jsonl").exists():
         lines = (folder / "metrics.jsonl").read_bytes().splitlines(True)
         (target / "metrics.jsonl").write_bytes(b"".join(thinned(lines)))

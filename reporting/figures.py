@@ -41,8 +41,6 @@ class Figure(NamedTuple):
 
 def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path, label: str | None) -> list[Figure]:
     """Draw what the runs allow into `folder`. label: what has to stand in every picture, if anything."""
-    for old in folder.glob("*.png"):  # of runs that may be gone
-        old.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     figures: list[Figure] = []
 
@@ -166,6 +164,8 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
                 "lower it, where they raise the published I(Y;T).",
                 ib_curve, points, single, BOUND,
             )
+    for old in {*folder.glob("*.png")} - {figure.path for figure in figures}:  # of runs that may be gone
+        old.unlink()
     return figures
 
 
@@ -465,7 +465,8 @@ def ib_curve(runs: Sequence[FinishedRun], disenib: Sequence[FinishedRun], told: 
     for run in runs:
         by_lambda.setdefault(run.value, []).append(run)
     values = sorted(by_lambda)
-    norm = LogNorm(values[0], values[-1] if len(values) > 1 else 10 * values[0])
+    low, *_, high = [value for value in values if value > 0] * 2 or (1, 1)
+    norm = LogNorm(low, high if high > low else 10 * low, clip=True)  # λ = 0 has the colour of the smallest other one
     own = METHODS[PROPOSED].colour
     for axes, split in zip(panels, SPLITS, strict=True):
 

@@ -221,6 +221,8 @@ def sweep_grid(
 
 def _written(value: float) -> str:
     """Three digits, as those of a range have, or as many as it takes: folders are named by them."""
+    if isinstance(value, int):
+        return str(value)
     few = f"{value:.3g}"
     return few if float(few) == value else repr(value)
 

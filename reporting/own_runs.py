@@ -1,6 +1,6 @@
 """Any finished run beside those of the paper: a column of the tables and a mark in the figures of a report of its own.
 
-Such a run is shown by its description, wherever a method stands otherwise.
+Such a run is shown by its description, wherever a method stands otherwise; as "own vib" if a method is called so, too.
 """
 
 import difflib
@@ -76,7 +76,8 @@ def _is_seed(folder: Path) -> bool:
 def _read_run(root: Path, folder: Path, desc: str) -> FinishedRun:
     config = read_json(folder / "config.json")
     kind = "quant" if _script(config) in ("train_lagrangian", "train_disenib") else "disentangling"
-    place = Place(kind, _data(config), desc, "", 0, int(folder.name.removeprefix("seed")))
+    name = f"own {desc}" if desc in METHODS else desc
+    place = Place(kind, _data(config), name, "", 0, int(folder.name.removeprefix("seed")))
     return read_run(root, folder, place)
 
 

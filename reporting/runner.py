@@ -16,7 +16,7 @@ from custom_pkg.errors import StopRequest, UserError
 from custom_pkg.files import try_lock
 from custom_pkg.run_folder import STORAGE, RunFolder
 from experiments.option_groups import NOT_THE_EXPERIMENT
-from reporting.grid import Run
+from reporting.grid import Measured, Run
 from reporting.tables import duration
 from reporting.task import ending, last_words, start_script
 
@@ -153,12 +153,15 @@ class _AtWork:
 
 
 def others_in_place(run: Run, now: str) -> list[str]:
-    """The flags that tell a run on disk, finished or begun, from the wanted one; what resuming refuses counts too."""
+    """The flags that tell a run on disk, finished or begun, from the wanted one; what resuming refuses counts too.
+
+    What is measured of a finished run resumes no training, whether it is there or not.
+    """
     try:
         saved = run.folder.saved_options()
     except UserError:
         return []  # the script itself will say what is wrong
-    return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" else ())
+    return run.differences(saved, NOT_THE_EXPERIMENT if now == "finished" or isinstance(run, Measured) else ())
 
 
 def position(folder: RunFolder) -> str:

@@ -11,12 +11,13 @@ from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PRO
 from experiments.run_table import ROWS as METRICS
 from experiments.run_table import UNITS
 from modellib.evaluations.out_of_distribution import SCORES
-from reporting.claims import CODES, PROBES, claims
+from modellib.evaluations.protocol import SPLITS
+from modellib.evaluations.robustness import EPSILONS as SIZES
+from reporting.claims import CHANCE, CODES, PROBES, claims
 from reporting.collect import FinishedRun, of, sweeps
 from reporting.grid import LAMBDA
 
-SPLITS = ("train", "test")
-EPSILONS = ("0.1", "0.2", "0.3")
+EPSILONS = tuple(map(str, SIZES))  # as evaluation.json has them
 ROWS = {  # as the paper lists them: name -> key of evaluation.json
     **{f"{name}, {split}": f"{split}/{key}" for name, key in (("I(X;T)", "mi_xt"), ("I(Y;T)", "mi_yt"))
        for split in SPLITS},
@@ -46,7 +47,6 @@ ABLATION_ROWS = {
         "style_to_label_chance",
     )},  # how independent S and T are
 }
-CHANCE = METRICS["style_to_label_chance"]
 STYLE_ROW = METRICS["style_to_label_accuracy"]
 ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import assert_refused, assert_same_end, contents, execute, results, run_of, train
 
-import evaluate as evaluation
 from custom_pkg import checkpoints
+from experiments import evaluation_files
 from modellib.evaluations import attacks, robustness
 
 
@@ -64,16 +64,16 @@ def test_other_outside_data_can_be_asked_for(copy):
 
 
 def test_what_two_evaluations_of_a_run_find_at_once_is_all_kept(tmp_path, monkeypatch):
-    def slowly(path, real=evaluation.read_or_empty):
+    def slowly(path, real=evaluation_files.read_or_empty):
         found = real(path)
         time.sleep(0.2)
         return found
 
-    monkeypatch.setattr(evaluation, "read_or_empty", slowly)
+    monkeypatch.setattr(evaluation_files, "read_or_empty", slowly)
     file = tmp_path / "evaluation-last.json"
     parts = [{"test": {metric: 1.0}} for metric in ("accuracy", "mi_xt", "mi_yt")]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(partial(evaluation.write, tmp_path, "last", {"checkpoint_sha256": "a"}), parts))
+        list(pool.map(partial(evaluation_files.write, tmp_path, "last", {"checkpoint_sha256": "a"}), parts))
     assert json.loads(file.read_text())["test"] == {"accuracy": 1.0, "mi_xt": 1.0, "mi_yt": 1.0}
     assert [*contents(tmp_path)] == ["evaluation-last.json"]
 

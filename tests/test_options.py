@@ -44,6 +44,17 @@ def test_options_survive_the_way_through_json_and_back_to_a_command_line():
         assert parse(*flags) == one
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    stages: tuple[str, ...] = option((), group="first", adds=True, help="some, and others")
+    names: tuple[str, ...] = option((), group="first", help="some names")
+
+
+def test_of_a_list_that_is_given_twice_the_later_one_counts_unless_it_adds():
+    given = opt.parse(Stages, ["--with=a,b", "--names=a,b", "--stages=c,b", "--names=c"])
+    assert (given.stages, given.names) == (("a", "b", "c"), ("c",))
+
+
 def test_saved_options_come_back_as_their_own_class():
     options = parse("--choice=b", "--number=2", "--sizes=[1,2]", "--names=x,y", "--only_b=-2")
     assert opt.from_dict(Every, json.loads(json.dumps(opt.to_dict(options)))) == options

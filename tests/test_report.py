@@ -329,6 +329,11 @@ def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_optio
     for kind, run in (("quant/mnist/vib", "mine/vib/seed7"), ("disentangling/shapes/disenib", "mine/shapes/seed0")):
         [seed] = (built / "experiments" / kind).glob("seed[01]")
         shutil.copytree(seed, tmp_path / "STORAGE/experiments" / run)
+    nothing = source / "sweep/mnist/vib-none/lambda_kl=0/seed0"
+    shutil.copytree(source / "sweep/mnist/vib-none/lambda_kl=0.001/seed0", nothing)
+    config = json.loads((nothing / "config.json").read_text())
+    config["options"]["lambda_kl"] = 0.0
+    (nothing / "config.json").write_text(json.dumps(config))
     for value in (4, 8):
         point = source / f"sweep/mnist/vib-none/emb_dim={value}/seed0"
         shutil.copytree(RESULTS / "quant/mnist/vib/seed0", point)
@@ -344,6 +349,8 @@ def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_optio
     assert "![VIB, over emb_dim, MNIST](figures/sweep-mnist-vib-none-emb_dim.png)" in text
     found = json.loads((tmp_path / "results/tables.json").read_text())
     assert [point["emb_dim"] for point in found["sweeps"]["mnist/vib-none/emb_dim"]] == [4, 8]
+    assert [point["lambda_kl"] for point in found["sweeps"]["mnist/vib-none"]] == [0, 0.001, 0.1]
+    assert (tmp_path / "results/figures/ib-curve-mnist-vib-none.png").exists()
     with own_runs.shown_as_methods(own_runs.read(tmp_path / "results", ["mine/vib"])):
         header, rows = tables.comparison(found, "mnist")
     vib, own = (rows[0][header.index(name)] for name in ("VIB", "mine/vib"))
@@ -353,6 +360,14 @@ def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_optio
     header, rows = tables.one_model(found, "mnist", "plain")
     assert {len(row) for row in rows} == {len(header)} and "paper" not in header
     assert "have no place in it: plain network." in (tmp_path / "results/README.md").read_text()
+
+
+def test_a_run_of_one_s_own_that_is_called_like_a_method_is_none_of_it(built, tmp_path):
+    shutil.copytree(built / "experiments/quant/mnist/vib/seed1", tmp_path / "own/vib/seed1")
+    runs = own_runs.read(tmp_path, ["vib"])
+    with own_runs.shown_as_methods(runs):
+        assert [METHODS[run.name].title for run in runs] == ["own vib"] and METHODS["vib"].published
+    assert "vib" in METHODS and "own vib" not in METHODS
 
 
 @pytest.mark.parametrize("file, content", [
@@ -392,6 +407,22 @@ def test_a_run_that_is_made_anew_takes_the_place_of_the_old_one_and_of_all_its_f
     shutil.copyfile(RESULTS / "quant/mnist/vib/seed2/evaluation.json", source / run / "evaluation.json")
     assert f"collected {run}, in place of other numbers" in collect(source, target)
     assert not (target / run / "evaluation-best.json").exists()
+
+
+def test_of_the_same_run_what_was_measured_before_and_is_not_there_now_stays(built, tmp_path):
+    source, target = shutil.copytree(built / "experiments", tmp_path / "experiments"), tmp_path / "results"
+    ours, theirs = (root / "quant/mnist/vib/seed1/evaluation-last.json" for root in (source, target))
+    attacked = {"n_images": 1000, "by_attack": {"fgsm_margin": {}, "square": {}}}
+    ours.write_text(json.dumps({"checkpoint_sha256": "a", "test": {"mi_xt": 3.0}, "robustness": attacked}))
+    collect(source, target)
+    few = {"n_images": 3, "by_attack": {"fgsm_margin": {}}}
+    ours.write_text(json.dumps({"checkpoint_sha256": "a", "test": {"accuracy": 0.5}, "robustness": few}))
+    collect(source, target)
+    kept = json.loads(theirs.read_text())
+    assert kept["test"] == {"mi_xt": 3.0, "accuracy": 0.5} and kept["robustness"] == attacked
+    ours.write_text(json.dumps({"checkpoint_sha256": "b", "test": {"accuracy": 0.6}}))
+    collect(source, target)
+    assert theirs.read_bytes() == ours.read_bytes()
 
 
 def test_a_folder_copied_as_another_seed_is_not_counted_as_one(built, tmp_path):

@@ -166,6 +166,7 @@ def test_a_sweep_is_spaced_evenly_in_the_logarithm():
     ("learning_rate:1e-4..1e-2:5", 5, "--lambda_kl=0.01 --learning_rate=0.01", "learning_rate=0.01"),
     ("emb_dim:4..64:3", 3, "--lambda_kl=0.01 --emb_dim=64", "emb_dim=64"),
     ("lambda_kl:0.0012345,0.0012346", 2, "--lambda_kl=0.0012346", "lambda_kl=0.0012346"),
+    ("batch_size:50,1000", 2, "--lambda_kl=0.01 --batch_size=1000", "batch_size=1000"),
     ("nib_log_std:-1,0", 2, "--lambda_kl=0.01 --nib_log_std=0", "nib_log_std=0"),
 ])
 def test_a_sweep_takes_lists_and_any_option_that_is_a_number_and_leaves_the_rest_as_published(text, n, flags, name):
@@ -414,6 +415,8 @@ def test_what_does_not_change_the_experiment_may_differ_once_it_is_finished(tmp_
     run.folder.config.write_text(json.dumps({"options": {**saved, "precision": "bf16", "device": "cpu"}}))
     assert runner.others_in_place(run, "finished") == []
     assert runner.others_in_place(run, "begun") == ["--precision=bf16"]  # which resuming would refuse
+    [measured] = grid.objections([run])
+    assert runner.others_in_place(measured, "begun") == []  # it resumes no training
     run.folder.config.write_text(json.dumps({"options": {**saved, "holdout": 0.0}}))
     assert runner.others_in_place(run, "finished") == ["--holdout=0.0"]
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from custom_pkg.compute import generator
+from custom_pkg.files import MAX_JSON_BYTES
+from experiments import robust_accuracy
 from modellib.evaluations.attacks import ATTACKS, Target, square
 from modellib.evaluations.robustness import robustness
 
@@ -162,3 +164,15 @@ def test_large_logits_alone_make_float32_gradients_zero_and_not_those_of_float64
 def test_attacks_that_cannot_be_run_are_refused(classes, names, words):
     with pytest.raises(ValueError, match=words):
         evaluate(*linear(classes)[:3], attacks=names)
+
+
+def test_what_an_interrupted_measurement_keeps_is_exact_and_small():
+    torch.manual_seed(0)
+    shares = torch.randint(21, (2, 10_000)) / 20
+    shares[0, :5] = torch.inf
+    packed = robust_accuracy._packed(shares)
+    assert torch.equal(robust_accuracy._unpacked(packed, 10_000), shares)
+    assert 100 * len(packed) < MAX_JSON_BYTES / 2  # as many attacks and sizes on the whole test set
+    for text, n_images in ((packed, 9_999), (packed[:40], 10_000), ("x", 10_000)):
+        with pytest.raises(ValueError):
+            robust_accuracy._unpacked(text, n_images)

@@ -2,6 +2,7 @@ import fcntl
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -132,3 +133,11 @@ def test_a_signal_that_nohup_had_switched_off_stays_off():
             assert stop.signum is None
     finally:
         signal.signal(signal.SIGHUP, previous)
+
+
+def test_a_lock_that_somebody_only_looks_at_for_a_moment_is_got():
+    with open("lock", "a+") as looking, open("lock", "a+") as wanted:
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        files.lock(wanted, lambda holder: pytest.fail("refused"))
+        assert not files.try_lock(looking)

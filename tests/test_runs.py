@@ -49,6 +49,17 @@ def test_a_loaded_run_gives_the_numbers_of_its_training(here, tmp_path, monkeypa
     assert float(correct) == evaluation["test"]["accuracy_mean_code"]
 
 
+def test_evaluating_leaves_the_numbers_that_are_drawn_next_as_they_were(here):
+    run = load_run("a/b")
+    torch.manual_seed(5)
+    np.random.seed(5)
+    wanted = float(torch.rand(())), np.random.rand()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    run.evaluate(["accuracy"], ["test"])
+    assert (float(torch.rand(())), np.random.rand()) == wanted
+
+
 @pytest.mark.parametrize("which, words", [
     ({"which": "nowhere"}, "nowhere is neither a file nor a run"), ({"which": "a/b", "seed": 1}, "neither"),
     ({"which": "a/b", "checkpoint": "step7"}, "no checkpoint step7: there are best, last, previous"),

@@ -219,6 +219,15 @@ def test_pictures_are_in_tensorboard_too_also_of_a_run_that_became_longer(finish
     }
 
 
+def test_a_picture_shows_the_images_of_a_small_class_again():
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    images = SimpleNamespace(sets={"train": (labels, labels)}, data=SimpleNamespace(
+        n_classes=3, train=SimpleNamespace(labels=labels, factors=None)))
+    options = SimpleNamespace(eval_dis_n_samples=10, freq_step_eval=1, rand_seed=0)
+    pictures = supervised_disentangling.Pictures(None, images, None, options)
+    assert pictures._fixed.tolist() == [0, 2, 5, 1, 3, 6, 0, 4, 5, 1]
+
+
 def test_the_animation_has_a_frame_for_every_fixed_picture(finished):
     run = folder(finished("mnist"), "mnist")
     with Image.open(run.path / "disentangling" / "training.gif") as gif:

@@ -30,7 +30,9 @@ from conftest import (
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import train_lagrangian
 from custom_pkg import checkpoints, files, run_log, training_run
+from custom_pkg import options as opt
 from custom_pkg.terminal import flatten
 from experiments.runs import load_run
 from modellib import ib_lagrangian
@@ -122,6 +124,13 @@ def test_ceb_trains_evaluates_and_is_restored_with_its_third_network(tmp_path):
     assert execute(tmp_path, "evaluate.py", "--desc=a/b", "--split=test").status == 0
     again = json.loads((run_of(tmp_path).path / "evaluation-last.json").read_text())
     assert again["test"] == evaluation["test"] and "mi_xt" in again["test"]
+
+
+def test_a_power_of_a_rate_that_can_be_negative_is_refused(tmp_path):
+    outcome = execute(tmp_path, "train_lagrangian.py", "--model=ceb", "--hfunc=pow", "--desc=a/b")
+    assert_refused(outcome, "--hfunc=pow", "ceb")
+    assert list(tmp_path.iterdir()) == []
+    assert opt.parse(train_lagrangian.Options, ["--model=ceb", "--vib_softplus_scalar=5", "--desc=a"])  # VIB's encoder
 
 
 def test_a_bare_command_runs_vib(tmp_path):

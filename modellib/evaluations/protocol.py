@@ -171,17 +171,22 @@ def evaluate(
     """Evaluate the METRICS, or ON_REQUEST, that are named in `metrics` on the sets that are named in `splits`.
 
     Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats, and with detection
-    "ood_curves": {outside name: `detection_curves`}.
+    "ood_curves": {outside name: `detection_curves`}. The global generators stay where they were.
     """
     results: dict[str, dict] = {}
-    for split in splits:
-        for name, metric in (METRICS | ON_REQUEST).items():
-            GlobalGenerators.seed(on.generator("global", name, split).initial_seed() % 2**32)  # for a user's own layers
-            for section, found in metric(on, split).items() if name in metrics else ():
-                results.setdefault(section, {}).update(found)
-    if "information" in metrics and on.style_encoder is not None and "test" in splits:
-        results["test"] |= label_from_code(
-            "style_to_label", on.style_encoder, on.sets["train"], on.sets["test"],
-            draw=on.sampling("label from style"), batch_size=on.settings.batch_size,
-        )
+    drawn = GlobalGenerators(next(iter(on.sets.values()))[0].device)
+    before = drawn.get_state()
+    try:
+        for split in splits:
+            for name, metric in (METRICS | ON_REQUEST).items():
+                drawn.seed(on.generator("global", name, split).initial_seed() % 2**32)  # for a user's own layers
+                for section, found in metric(on, split).items() if name in metrics else ():
+                    results.setdefault(section, {}).update(found)
+        if "information" in metrics and on.style_encoder is not None and "test" in splits:
+            results["test"] |= label_from_code(
+                "style_to_label", on.style_encoder, on.sets["train"], on.sets["test"],
+                draw=on.sampling("label from style"), batch_size=on.settings.batch_size,
+            )
+    finally:
+        drawn.set_state(before)
     return {section: found for section, found in results.items() if found}

@@ -164,7 +164,8 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
         ]))
     if found["ablations"]:
         result.append(Section("DisenIB with one thing changed", [
-            Text("Runs of 5,000 steps of the published 20,000, on the mean code."), tables.ablations(found),
+            Text("Runs of 5,000 steps of the published 20,000; of mean codes where a column does not say sampled."),
+            tables.ablations(found),
         ]))
     numbers = [table for data in with_disentangling() if (table := tables.disentangling(found, data))]
     if numbers:

@@ -38,8 +38,9 @@ BY_CODE = {  # of the test set
     METRICS["calibration_error"]: "calibration_error",
 }
 ABLATION_ROWS = {
-    "I(X;T), test": "test/mi_xt_mean_code", "I(Y;T), test": "test/mi_yt_mean_code",
-    "accuracy test, %": "test/accuracy_mean_code", "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
+    "I(X;T), test": "test/mi_xt_mean_code", "I(X;T) of sampled codes, test": "test/mi_xt",
+    "I(Y;T), test": "test/mi_yt_mean_code",
+    "accuracy test, %": "test/accuracy_mean_code", "accuracy of sampled codes, %": "test/accuracy", "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
     **{f"worst case, ε = {epsilon}, %": f"robustness/worst_case/{epsilon}" for epsilon in ("0.1", "0.3")},
     "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
     **{METRICS[key]: f"test/{key}" for key in (
@@ -345,8 +346,11 @@ def _disentangling(runs: Sequence[FinishedRun]) -> dict[str, dict]:
         # evaluate.py may have measured more, later.
         measured = {run.seed: run.evaluation | run.others.get("last", {}) | run.evaluation for run in runs
                     if run.name == name}
-        for key, values in _by_key(measured).items():
+        figures = _by_key(measured)
+        for key, values in figures.items():
             split, _, metric = key.partition("/")
+            if metric.startswith("style_to_label") and split == "train" and f"test/{metric}" in figures:
+                continue  # what S tells of the label is told of images that training never saw, where there are any
             metric, _, factor = metric.partition("/")
             if metric in METRICS:
                 row = METRICS[metric].format(factor)

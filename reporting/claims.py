@@ -22,6 +22,7 @@ from experiments.catalogue import (
 )
 from experiments.run_table import ROWS as METRICS
 from reporting.collect import FinishedRun, of
+from reporting.grid import LAMBDA
 
 LEVEL = 0.5  # points of accuracy, or of a rate of detection, within which methods are level
 LEVEL_NATS = 0.05  # and nats of I(X;T)
@@ -96,7 +97,9 @@ def _listed(names: Sequence[str]) -> str:
 def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[FinishedRun]) -> Claim:
     claim = "The most compression without loss of accuracy, nothing to tune"
     missing = _missing(list(published_on(PAPER_DATA)), {run.name for run in quant})
-    curve = [run.evaluation for run in of(runs, "sweep", PAPER_DATA, "vib-none")]
+    swept = [run for run in of(runs, "sweep", PAPER_DATA, "vib-none") if run.swept == LAMBDA]
+    curve, n_seeds = [run.evaluation for run in swept], len({run.seed for run in swept})
+    seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
     if missing or not curve:
         return Claim(claim, "Open.", missing or "VIB's curve has not been run (--sweep).")
     kept = {code: _kept(found, code) for code in ("sample", "mean")}
@@ -133,8 +136,9 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
         f"As accurate are methods within {LEVEL} points of its {accuracy['sample']:.2f} % on sampled and "
         f"{accuracy['mean']:.2f} % on mean codes" +
         (f"; the {_title(PLAIN)} has {without:.2f} %" if without is not None else "") +
-        f". To tell as much of the label VIB needs {needed('mi_yt')} nats, read off its curve of one "
-        f"seed, by the paper's I(Y;T), which rewards confident mistakes, and {needed('mi_yt_lower_bound')} by the bound that punishes them. {tuning}"
+        f". To tell as much of the label VIB needs {needed('mi_yt')} nats, read off its curve of {seeds}, by the "
+        f"paper's I(Y;T), which rewards confident mistakes, and {needed('mi_yt_lower_bound')} by the bound that "
+        f"punishes them. {tuning}"
     )
     if set(fares.values()) == {"leads"} and not any(lost.values()) and not tuned:
         return Claim(claim, "Holds.", because, more)

@@ -40,7 +40,8 @@ BY_CODE = {  # of the test set
 ABLATION_ROWS = {
     "I(X;T), test": "test/mi_xt_mean_code", "I(X;T) of sampled codes, test": "test/mi_xt",
     "I(Y;T), test": "test/mi_yt_mean_code",
-    "accuracy test, %": "test/accuracy_mean_code", "accuracy of sampled codes, %": "test/accuracy", "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
+    "accuracy test, %": "test/accuracy_mean_code", "accuracy of sampled codes, %": "test/accuracy",
+    "FGSM test, ε = 0.3, %": "test/fgsm/0.3",
     **{f"worst case, ε = {epsilon}, %": f"robustness/worst_case/{epsilon}" for epsilon in ("0.1", "0.3")},
     "OOD FPR at 95 % TPR, %": "ood/gauss/fpr_at_95_tpr",
     **{METRICS[key]: f"test/{key}" for key in (

@@ -25,6 +25,12 @@ def test_without_vib_s_curve_the_first_claim_is_open():
     assert first["verdict"] == "Open." and "--sweep" in first["because"]
 
 
+def test_a_sweep_of_another_option_is_no_curve_over_lambda():
+    found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
+    others = [replace(run, swept="emb_dim") if run.kind == "sweep" else run for run in committed_runs()]
+    assert claims(found, others)[0]["because"] == "VIB's curve has not been run (--sweep)."
+
+
 def judged(change_tables=None, change_run=None) -> list[dict]:
     """The claims of the committed results, with changes made to the tables and to each run's evaluation."""
     found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
+from modellib.ib_lagrangian import with_a_rate
 from reporting import tables
 from reporting.claims import PROBES
 from reporting.collect import KINDS
 from reporting.figures import Figure
+from reporting.grid import LAMBDA
 from reporting.page import SIGNS, environment
 from reporting.tables import Table
 
@@ -53,6 +55,10 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
         yield f"three seeds of {', '.join(map(title.__getitem__, lone))}", f"--only={','.join(lone)} --seeds=0,1,2"
     if few:
         yield f"ten seeds of {', '.join(map(title.__getitem__, few))}", f"--only={','.join(few)} --seeds={seeds}"
+
+    for model in with_a_rate():
+        if f"{PAPER_DATA}/{model}-none" not in found["sweeps"]:
+            yield f"the IB curve of {title[model]}", f"--sweep={LAMBDA}:1e-5..1e-1:9 --model={model}"
 
     seeds_run = {name: list(models[name]["last epoch"]["seeds"]) for name in METHODS if models.get(name)}
 

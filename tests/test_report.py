@@ -216,13 +216,14 @@ def test_the_reproduction_report_is_that_of_the_committed_runs_and_says_what_is_
     found = committed() | {"ablations": dict.fromkeys(ABLATIONS, {})}
     gaps = [what for what, _ in reproduction.missing(found)]
     assert gaps and not any(f"of the {len(ABLATIONS)} ablations" in gap for gap in gaps)
+    assert "the IB curve of VIB" not in gaps and "\n| the IB curve of NIB" in few
     assert sum(float(row[3]) for row in reproduction.cost(found).rows) > 10
 
 
 def test_what_is_missing_is_named_by_seed_and_of_attacks_three_seeds_are_enough():
     def gaps(n_run: int, n_attacked: int) -> list[str]:
         seeds = lambda n: {"mean": 0.0, "seeds": dict.fromkeys(map(str, range(n)), 0.0)}  # noqa: E731
-        found = dict.fromkeys(("detection", "scores", "ablations", "disentangling", "probes"), {}) | {
+        found = dict.fromkeys(("detection", "scores", "ablations", "disentangling", "probes", "sweeps"), {}) | {
             "quantitative": {"mnist": {"vib": {"last epoch": seeds(n_run)}}},
             "codes": {"vib": {"sample": {"I(X;T)": seeds(n_run)}, "mean": {"I(X;T)": seeds(1)}}},
             "robustness": {"vib": {"mean": {"worst case": {"0.1": seeds(n_attacked)}}}},

@@ -39,7 +39,7 @@ from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, ru
 from custom_pkg.options import between, desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
 from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
-from modellib.ib_lagrangian import H, with_a_rate
+from modellib.ib_lagrangian import H, power_complaint, with_a_rate
 from reporting import grid, slurm
 from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.plan import plan
@@ -117,6 +117,8 @@ def main() -> None:
     options = opt.parse(Options, description=__doc__)
     if not options.seeds:
         raise UserError("--seeds must name at least one seed")
+    if options.sweep and (complaint := power_complaint(options.model, options.hfunc)):
+        raise UserError(complaint)
     if options.sweep and options.only:
         raise UserError("--sweep and --only exclude each other: a sweep is of --model with --hfunc")
     if not options.sweep and (options.model, options.hfunc) != ("vib", "none"):
@@ -231,7 +233,7 @@ def show_report(options: Options, own: Sequence[str]) -> None:
     if own:
         beside = STORAGE / "report-own"
         shutil.rmtree(beside, ignore_errors=True)  # what an earlier report had of other runs
-        shutil.copytree(results, beside)
+        shutil.copytree(results, beside, dirs_exist_ok=True)
         shown = report(experiments, beside, own=own)
     print(shown)
 

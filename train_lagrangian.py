@@ -119,8 +119,8 @@ class LagrangianProgress(Progress):
 
 def main() -> None:
     options = opt.parse(Options, description=__doc__)
-    if options.hfunc == "pow" and MODELS[options.model].negative:
-        raise UserError(f"--hfunc=pow has no meaning with --model={options.model}, whose rate can be below 0")
+    if not options.resume and (complaint := ib_lagrangian.power_complaint(options.model, options.hfunc)):
+        raise UserError(complaint)
     with started(SCRIPT, options) as (start, loaded):
         train(options, start, loaded)
 

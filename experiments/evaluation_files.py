@@ -27,8 +27,7 @@ def write(folder: Path, name: str, identity: dict, results: dict, curves: dict |
             before.setdefault("checkpoint_sha256", identity["checkpoint_sha256"])
         if has_less(before, identity | results):
             trial = folder / f"evaluation-{name}-trial.json"
-            only = identity | {"robustness": results["robustness"]}
-            write_json(trial, joined(read_or_empty(trial), only))
+            write_json(trial, identity | {"robustness": results["robustness"]})
             print(f"{file.name} holds a larger measurement of robustness: this one is in {trial.name}")
         write_json(file, joined(before, identity | results))
         if curves:
@@ -51,11 +50,13 @@ def joined(before: dict, results: dict) -> dict:
 
 def has_less(before: dict, results: dict) -> bool:
     """Whether the results' robustness is of fewer images or attacks than the one before, of the same checkpoint."""
-    old, new = before.get("robustness", {}), results.get("robustness", {})
-    if not old or not new or before.get("checkpoint_sha256") != results.get("checkpoint_sha256"):
+    old, new = before.get("robustness"), results.get("robustness")
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return False
+    if before.get("checkpoint_sha256") != results.get("checkpoint_sha256"):
         return False
     fewer = not robust_accuracy.attacks_in(new) >= robust_accuracy.attacks_in(old)
-    return fewer or old["n_images"] > new["n_images"]
+    return fewer or old.get("n_images", 0) > new.get("n_images", 0)
 
 
 def _merged(before: dict, results: dict) -> dict:

@@ -100,8 +100,10 @@ def _packed(shares: Tensor) -> str:
     return base64.b64encode(zlib.compress(shares.numpy().tobytes())).decode()
 
 
-def _unpacked(text: str, n_images: int) -> Tensor:
-    """What `_packed` was given, (2, n_images). Raises ValueError."""
+def _unpacked(text: str | list, n_images: int) -> Tensor:
+    """What `_packed` was given, (2, n_images). Raises ValueError. It was a list until November 2026."""
+    if isinstance(text, list):
+        return torch.tensor(text).reshape(2, n_images)
     wanted = 2 * n_images * 4
     try:
         found = zlib.decompressobj().decompress(base64.b64decode(text), wanted + 1)

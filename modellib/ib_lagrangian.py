@@ -127,6 +127,13 @@ H: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
+def power_complaint(model: str, h: str) -> str | None:
+    """What is wrong with that h of that model's rate, if anything is."""
+    if h == "pow" and MODELS[model].negative:
+        return f"--hfunc=pow has no meaning with --model={model}, whose rate can be below 0"
+    return None
+
+
 def h_function(name: str, parameter: float) -> Callable[[Tensor], Tensor]:
     """h of the objective: none u · pow u^(1 + parameter) · exp e^(parameter · u)."""
     return lambda u: H[name](u, parameter)

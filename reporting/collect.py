@@ -128,7 +128,8 @@ def copy_small_files(folder: Path, target: Path) -> None:
     for pattern in KEPT:
         for file in folder.glob(pattern):
             kept, now = target / file.name, _read(file)
-            if file.name.startswith("evaluation-") and (found := joined(read_or_empty(kept), now)) != now:
+            later = file.name.startswith(("evaluation-", "detection-curves-"))
+            if later and (found := joined(read_or_empty(kept), now)) != now:
                 write_json(kept, found)  # it has less than was kept of that checkpoint
             else:
                 shutil.copyfile(file, kept)

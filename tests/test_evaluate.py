@@ -78,6 +78,19 @@ def test_what_two_evaluations_of_a_run_find_at_once_is_all_kept(tmp_path, monkey
     assert [*contents(tmp_path)] == ["evaluation-last.json"]
 
 
+def test_of_two_trials_the_later_one_is_kept_and_a_damaged_robustness_holds_up_nothing(tmp_path):
+    whole = {"n_images": 1000, "by_attack": {"fgsm_margin": {}, "square": {}}}
+    for found in (whole, {"n_images": 100, "by_attack": {"fgsm_margin": {}}},
+                  {"n_images": 50, "by_attack": {"square": {}}}):
+        evaluation_files.write(tmp_path, "last", {"checkpoint_sha256": "a"}, {"robustness": found})
+    read = lambda name: json.loads((tmp_path / f"evaluation-{name}.json").read_text())  # noqa: E731
+    assert read("last")["robustness"] == whole and read("last-trial")["robustness"]["n_images"] == 50
+    for damaged in ("x", {"by_attack": {"square": {}}}):
+        (tmp_path / "evaluation-last.json").write_text(json.dumps({"checkpoint_sha256": "a", "robustness": damaged}))
+        evaluation_files.write(tmp_path, "last", {"checkpoint_sha256": "a"}, {"robustness": whole})
+        assert read("last")["robustness"] == whole
+
+
 @pytest.mark.parametrize("flags, words", [
     (["--metrics=accuracy", "--n_images=20"], "--n_images=20 goes with the metric robustness"),
     (["--metrics=robustness", "--split=train"], "--metrics=robustness needs --split=test"),

@@ -172,6 +172,7 @@ def test_what_an_interrupted_measurement_keeps_is_exact_and_small():
     shares[0, :5] = torch.inf
     packed = robust_accuracy._packed(shares)
     assert torch.equal(robust_accuracy._unpacked(packed, 10_000), shares)
+    assert torch.equal(robust_accuracy._unpacked(shares.tolist(), 10_000), shares)  # as it was kept before
     assert 100 * len(packed) < MAX_JSON_BYTES / 2  # as many attacks and sizes on the whole test set
     for text, n_images in ((packed, 9_999), (packed[:40], 10_000), ("x", 10_000)):
         with pytest.raises(ValueError):

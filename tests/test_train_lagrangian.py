@@ -129,6 +129,8 @@ def test_ceb_trains_evaluates_and_is_restored_with_its_third_network(tmp_path):
 def test_a_power_of_a_rate_that_can_be_negative_is_refused(tmp_path):
     outcome = execute(tmp_path, "train_lagrangian.py", "--model=ceb", "--hfunc=pow", "--desc=a/b")
     assert_refused(outcome, "--hfunc=pow", "ceb")
+    outcome = execute(tmp_path, "reproduce.py", "--sweep=lambda_kl:0.1", "--model=ceb", "--hfunc=pow", "--list")
+    assert_refused(outcome, "--hfunc=pow", "ceb")
     assert list(tmp_path.iterdir()) == []
     assert opt.parse(train_lagrangian.Options, ["--model=ceb", "--vib_softplus_scalar=5", "--desc=a"])  # VIB's encoder
 

@@ -171,7 +171,8 @@ def evaluate(
     """Evaluate the METRICS, or ON_REQUEST, that are named in `metrics` on the sets that are named in `splits`.
 
     Returns {"train": {...}, "test": {...}, "ood": {outside name: {...}}}, fractions of 1 and nats, and with detection
-    "ood_curves": {outside name: `detection_curves`}. The global generators stay where they were.
+    "ood_curves": {outside name: `detection_curves`}. The global generators of the CPU and of the
+    sets' device stay where they were.
     """
     results: dict[str, dict] = {}
     drawn = GlobalGenerators(next(iter(on.sets.values()))[0].device)

@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from custom_pkg.compute import generator  # noqa: E402
@@ -32,7 +34,8 @@ def main() -> None:
     parser.add_argument("--data_root", default="STORAGE/datasets")
     asked = parser.parse_args()
     run = load_run(Path(asked.weights), data_root=asked.data_root)
-    images, labels = (part[:: 1000 // asked.images][: asked.images] for part in attacked_images(run.data, 1000))
+    rows = torch.linspace(0, 999, min(max(asked.images, 1), 1000)).round().long()
+    images, labels = (part[rows] for part in attacked_images(run.data, 1000))
     target = Target(run.model.encoder, run.model.decoder, image_shape=tuple(run.data.data.test.images.shape[1:]))
     print(f"{asked.weights}, {len(images)} images, targeted APGD: still correct, %")
     for epsilon in reversed(EPSILONS):  # the largest first: the fewest images are left to attack

@@ -129,7 +129,7 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
                f"λ: {other_sampled}) and {mean} on mean codes ({other_mean}).")
     by_seed = {model: list(found["codes"][model]["mean"]["I(X;T)"]["seeds"].values()) for model, (_, as_right)
                in kept["mean"].items() if as_right > accuracy["mean"] - LEVEL}
-    less = [f"{_title(model)} {statistics.mean(of):.2f}" for model, of in by_seed.items()
+    less = [f"{_title(model)} ({statistics.mean(of):.2f})" for model, of in by_seed.items()
             if max(of) < min(by_seed[PROPOSED]) and min(len(of), len(by_seed[PROPOSED])) >= SEVERAL]
     more = (
         f"Level are methods within {LEVEL_NATS} nats" +

@@ -170,8 +170,8 @@ def test_claim_3_the_prose_on_strong_attacks_has_the_numbers_of_the_runs():
                    for model, by_code in committed()["robustness"].items()}
     order = sorted(at_smallest, key=at_smallest.__getitem__)
     assert set(order[:3]) == {"vib", "squared-vib", "ceb"}
-    assert order[3:] == ["plain", "plain-long", "nib", "squared-nib", "squared-nib-long", "disenib"]
-    for model in ("plain-long", "squared-nib-long", "disenib"):
+    assert order[3:] == ["plain", "plain-long", "nib", "squared-nib", "squared-nib-long", "disenib", "pgd-trained"]
+    for model in ("plain-long", "squared-nib-long", "disenib", "pgd-trained"):
         worst = [of["mean"] for of in committed()["robustness"][model]["mean"]["worst case"].values()]
         assert "{:.1f}, {:.1f} and {:.1f} %".format(*worst) in prose, model
     lead = at_smallest["disenib"] - at_smallest["squared-nib-long"]

@@ -55,8 +55,11 @@ def has_less(before: dict, results: dict) -> bool:
         return False
     if before.get("checkpoint_sha256") != results.get("checkpoint_sha256"):
         return False
-    fewer = not robust_accuracy.attacks_in(new) >= robust_accuracy.attacks_in(old)
-    return fewer or old.get("n_images", 0) > new.get("n_images", 0)
+    try:
+        fewer = not robust_accuracy.attacks_in(new) >= robust_accuracy.attacks_in(old)
+        return fewer or old.get("n_images", 0) > new.get("n_images", 0)
+    except TypeError:  # what was there is no measurement
+        return False
 
 
 def _merged(before: dict, results: dict) -> dict:

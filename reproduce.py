@@ -39,7 +39,7 @@ from custom_pkg.errors import Interrupted, RunFailed, StopRequest, UserError, ru
 from custom_pkg.options import between, desc_complaint, device_complaint, option, place_complaint, seed_complaint, size
 from custom_pkg.run_folder import STORAGE
 from experiments.catalogue import DATA_SETS, PAPER_DATA, QUICK_DATA, compared
-from modellib.ib_lagrangian import H, power_complaint, with_a_rate
+from modellib.ib_lagrangian import H_FUNCTIONS, power_complaint, with_a_rate
 from reporting import grid, slurm
 from reporting.grid import DISENTANGLING, NAMES, QUICK_LABEL
 from reporting.plan import plan
@@ -77,7 +77,7 @@ class Options:
         help="a Lagrangian model over one option in place of the grid, like lambda_kl:1e-5..1e-1:9 or emb_dim:4,8,16"
     )
     model: str = option("vib", group="which runs", choices=with_a_rate(), help="of the sweep")
-    hfunc: str = option("none", group="which runs", choices=H, help="of the sweep")
+    hfunc: str = option("none", group="which runs", choices=H_FUNCTIONS, help="of the sweep")
     stages: tuple[str, ...] = option(
         (), group="which runs", check=desc_complaint, adds=True,
         help="also --with: what is made after the runs (robustness attacks those of the comparison; objections are "

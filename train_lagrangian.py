@@ -36,7 +36,7 @@ from experiments.option_groups import ComparisonOptions
 from experiments.start import closing, introduction, started
 from modellib import ib_lagrangian
 from modellib.evaluations.accuracy import accuracy
-from modellib.ib_lagrangian import MODELS, H, with_a_rate
+from modellib.ib_lagrangian import H_FUNCTIONS, MODELS, with_a_rate
 from modellib.optimiser import adam
 
 SCRIPT = Path(__file__).stem
@@ -58,7 +58,7 @@ class Options(ComparisonOptions):
         help="weight of h(KL); published: 0.01 with --hfunc=none, 0.001 with --hfunc=pow",
     )
     hfunc: str = option(
-        "none", group="objective", choices=H, only_with={"model": with_a_rate},
+        "none", group="objective", choices=H_FUNCTIONS, only_with={"model": with_a_rate},
         help="h(u): none u, pow u^(1+hfunc_param), exp e^(hfunc_param u)",
     )
     hfunc_param: float = option(

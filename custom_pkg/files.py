@@ -148,11 +148,10 @@ def lock(file: TextIO, taken: Callable[[str], None]) -> None:
         if try_lock(file):
             return
         time.sleep(0.05)
-    if not try_lock(file):
-        file.seek(0)
-        taken(file.read().strip())
-        while not try_lock(file):
-            time.sleep(0.05)
+    file.seek(0)
+    taken(file.read().strip())
+    while not try_lock(file):
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def with_a_rate() -> list[str]:
     return [name for name, model in MODELS.items() if model.rate]
 
 
-H: dict[str, Callable[[Tensor, float], Tensor]] = {
+H_FUNCTIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "none": lambda u, _: u,
     "pow": lambda u, parameter: u ** (1 + parameter),
     "exp": lambda u, parameter: torch.exp(parameter * u),
@@ -136,7 +136,7 @@ def power_complaint(model: str, h: str) -> str | None:
 
 def h_function(name: str, parameter: float) -> Callable[[Tensor], Tensor]:
     """h of the objective: none u · pow u^(1 + parameter) · exp e^(parameter · u)."""
-    return lambda u: H[name](u, parameter)
+    return lambda u: H_FUNCTIONS[name](u, parameter)
 
 
 def update(

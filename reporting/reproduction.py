@@ -31,8 +31,8 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
         proposed=METHODS[PROPOSED].title, signs=SIGNS,
         seeds_of=seeds_of, neighbours=NEIGHBOURS,
-        many=all(len(_seeds(models.get(name) or {}, "last epoch")) > LEAST_SEEDS
-                 for name in ("vib", "nib", "squared-vib")),
+        seeds_added=all(len(_seeds(models.get(name) or {}, "last epoch")) > LEAST_SEEDS
+                        for name in ("vib", "nib", "squared-vib")),
         references=[METHODS[name].title + (f" ({METHODS[name].about})" if METHODS[name].about else "")
                     for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(MLP in of for by_split in found["disentangling"].values() for of in by_split.values()),

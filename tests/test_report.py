@@ -415,12 +415,16 @@ def test_of_the_same_run_what_was_measured_before_and_is_not_there_now_stays(bui
     ours, theirs = (root / "quant/mnist/vib/seed1/evaluation-last.json" for root in (source, target))
     attacked = {"n_images": 1000, "by_attack": {"fgsm_margin": {}, "square": {}}}
     ours.write_text(json.dumps({"checkpoint_sha256": "a", "test": {"mi_xt": 3.0}, "robustness": attacked}))
+    curves, kept_curves = (file.with_name("detection-curves-last.json") for file in (ours, theirs))
+    curves.write_text(json.dumps({"checkpoint_sha256": "a", "gauss": {}}))
     collect(source, target)
+    curves.write_text(json.dumps({"checkpoint_sha256": "a", "uniform": {}}))
     few = {"n_images": 3, "by_attack": {"fgsm_margin": {}}}
     ours.write_text(json.dumps({"checkpoint_sha256": "a", "test": {"accuracy": 0.5}, "robustness": few}))
     collect(source, target)
     kept = json.loads(theirs.read_text())
     assert kept["test"] == {"mi_xt": 3.0, "accuracy": 0.5} and kept["robustness"] == attacked
+    assert {"gauss", "uniform"} < json.loads(kept_curves.read_text()).keys()
     ours.write_text(json.dumps({"checkpoint_sha256": "b", "test": {"accuracy": 0.6}}))
     collect(source, target)
     assert theirs.read_bytes() == ours.read_bytes()

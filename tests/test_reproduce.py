@@ -15,6 +15,7 @@ import pytest
 from conftest import execute
 
 import evaluate
+import reproduce
 from custom_pkg import compute
 from custom_pkg import options as opt
 from custom_pkg.errors import StopRequest, UserError
@@ -404,6 +405,16 @@ def test_a_run_with_other_flags_in_the_place_of_a_published_one_is_named_and_lef
     ends = run_all([runs[0], runs[2], runs[3]])
     assert ends.foreign == [(runs[0], "--epochs=5"), (runs[2], "--epochs=5")] and ends.finished == [runs[3]]
     assert [line.split()[0] for line in starts()] == ["q/fourth"]
+
+
+def test_a_report_with_runs_of_one_s_own_keeps_nothing_of_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reporting.report.report", lambda *_, **__: "")
+    for file in ("results/new.json", "STORAGE/report-own/old.json"):
+        Path(file).parent.mkdir(parents=True)
+        Path(file).write_text("{}")
+    reproduce.show_report(opt.parse(reproduce.Options, ["--report"]), ["mine"])
+    assert [path.name for path in Path("STORAGE/report-own").iterdir()] == ["new.json"]
 
 
 def test_what_does_not_change_the_experiment_may_differ_once_it_is_finished(tmp_path, monkeypatch):

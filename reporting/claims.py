@@ -216,8 +216,8 @@ def _robustness(found: dict) -> Claim:
     small = {model: of[SMALLEST]["mean"] for model, of in worst.items() if not METHODS[model].adversarial}
     fgsm = found["robustness"][PROPOSED]["mean"][ONE_STEP][LARGEST]["mean"]
     because = (f"Mean codes in the worst case of many attacks: {small[PROPOSED]:.1f} % of the images stay right at "
-               f"ε = {SMALLEST} (the best other: {_best_other(small, max, 1)}) and at most {left:.1f} % at "
-               f"ε = {LARGEST}, where one step (FGSM on the margin) leaves {fgsm:.1f} %.")
+               f"ε = {SMALLEST} (the best other not trained against attacks: {_best_other(small, max, 1)}) and at most "
+               f"{left:.1f} % at ε = {LARGEST}, where one step (FGSM on the margin) leaves {fgsm:.1f} %.")
     long = _listed([f"{_title(model)} {small[model]:.1f} %" for model in controls])
     more = f"Trained for as many epochs as DisenIB, with ε = {SMALLEST}: {long}. A lead is {APART:g} points or more."
     fares = _fares(small, max, APART)

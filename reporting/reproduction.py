@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from experiments.catalogue import ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
+from experiments.catalogue import ABLATION_STEPS, ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
 from modellib.ib_lagrangian import with_a_rate
 from reporting import tables
 from reporting.claims import PROBES
@@ -36,6 +36,8 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
         references=[METHODS[name].title + (f" ({METHODS[name].about})" if METHODS[name].about else "")
                     for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(MLP in of for by_split in found["disentangling"].values() for of in by_split.values()),
+        held_out=any("held_out" in of for of in found["detection"].values()), ablation_steps=ABLATION_STEPS,
+        pictures=[name for name in tables.OUTSIDE if name in DATA_SETS],
     )
 
 

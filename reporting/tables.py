@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from custom_pkg.terminal import flatten
@@ -491,12 +491,12 @@ def detection(tables: dict) -> Table:
     return Table(["FPR at 95 % TPR, %", *columns], rows)
 
 
-def scores(tables: dict) -> Table | None:
+def scores(tables: dict, outsides: Collection[str] = tuple(OUTSIDE)) -> Table | None:
     """False positive rates at 95 % TPR by other scores than ODIN's, of mean codes; None if not measured."""
     rows = [
         [f"{METHODS[model].title}, {OUTSIDE[outside]}", cell(tables["detection"][model][outside]["mean"], digits=1),
          *(cell(by_score.get(score), digits=1, absent="–") for score in SCORES)]
-        for model, found in tables["scores"].items() for outside, by_score in found.items()
+        for model, found in tables["scores"].items() for outside, by_score in found.items() if outside in outsides
     ]
     return Table(["FPR at 95 % TPR, %", "ODIN", *(score.replace("_", " ") for score in SCORES)], rows) if rows else None
 

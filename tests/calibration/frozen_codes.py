@@ -4,22 +4,25 @@
 
 In training the estimator runs after encoders that move. Here new ones, with the published layers and loss, learn from
 the codes that a trained DisenIB gives to MNIST's training images, one draw an image. Printed are the mean outputs on
-independent and on joint pairs of the test images. Where the two are equal, S and T look independent; at most they lie 2
-apart. Kinds of pairs tell dependence from clustering:
+independent and on joint pairs of the test images. Where the two are equal, S and T look independent; an estimator that
+told all pairs would put them 2 apart. Kinds of pairs tell dependence from clustering:
 
-    as trained           joint pairs against shuffled ones around clustered means
-    without clustering   joint pairs against shuffled ones around the same means
-    clustering alone     as trained, with the class codes given to other images first: S and T are independent
-    … at half the radius the same; means are clustered that lie half as far from each other at most
+    as trained                    joint pairs against shuffled ones around clustered means
+    without clustering            joint pairs against shuffled ones around the same means
+    clustering alone              as trained, with T given to other images first: nothing links it to S
+    clustering alone without S    the same, and every style code is 0
+    clustering within classes     clustering alone, but means of different classes are never averaged
 
 Of the 45 pairs of classes some have their mean class codes nearer to each other than the radius of the clustering,
-class_std. It then moves codes of both to a place between them, where no joint pair lies. The last column counts these.
+class_std. It then moves codes of both to a place between them. The last column counts these pairs.
 About 40 s a line on one core. results/frozen-codes.csv holds what was found.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,29 +34,47 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from custom_pkg.compute import generator  # noqa: E402
 from experiments.runs import load_run  # noqa: E402
-from modellib.disenib import EstimatorTerms, clustered, estimator_objective, shuffled, unclustered  # noqa: E402
+from modellib.disenib import EstimatorTerms, clustered, estimator_objective, unclustered  # noqa: E402
 from modellib.networks import DensityEstimator, initialise_xavier, normalise_spectrally  # noqa: E402
 from modellib.optimiser import adam  # noqa: E402
 
+KINDS = (
+    "as trained", "without clustering", "clustering alone", "clustering alone without S", "clustering within classes",
+)
 LEARNING_RATE = 1e-3  # ten times that of a run, for nothing moves
-KINDS = {
-    "as trained": (clustered, False),
-    "without clustering": (unclustered, False),
-    "clustering alone": (clustered, True),
-    "clustering alone at half the radius": (lambda mean, radius: clustered(mean, radius / 2), True),
-}
-Codes = tuple[Tensor, Tensor]  # means of S and of T, a row an image
+Codes = tuple[Tensor, Tensor, Tensor]  # means of S (N, style_dim) and of T (N, class_dim), labels (N,)
 Settings = Any  # the options of train_disenib.py
+Cluster = Callable[[Tensor, float], Tensor]
+
+
+def within_classes(mean: Tensor, radius: float, labels: Tensor) -> Tensor:
+    """As `clustered`, of the means of each class apart."""
+    found = torch.empty_like(mean)
+    for label in labels.unique():
+        found[labels == label] = clustered(mean[labels == label], radius)
+    return found
+
+
+def pairs_of(kind: str, codes: Codes, random: torch.Generator) -> tuple[Tensor, Tensor, Cluster]:
+    """What the estimator's objective gets of one batch: means of S and of T, and how they are clustered."""
+    style, class_, labels = codes
+    if kind == "without clustering":
+        return style, class_, unclustered
+    if kind != "as trained":
+        others = torch.randperm(len(labels), generator=random)
+        class_, labels = class_[others], labels[others]
+    if kind == "clustering alone without S":
+        style = torch.zeros_like(style)
+    if kind == "clustering within classes":
+        return style, class_, partial(within_classes, labels=labels)
+    return style, class_, clustered
 
 
 def objective(
     estimator: DensityEstimator, codes: Codes, settings: Settings, kind: str, random: torch.Generator
 ) -> tuple[Tensor, EstimatorTerms]:
     """Of one batch, as in training."""
-    cluster, apart = KINDS[kind]
-    style, class_ = codes
-    if apart:
-        class_ = shuffled(class_, random)
+    style, class_, cluster = pairs_of(kind, codes, random)
     judge = SimpleNamespace(density_estimator=estimator)
     return estimator_objective(judge, style, class_, settings, cluster=cluster, generator=random)
 
@@ -68,7 +89,7 @@ def trained(codes: Codes, settings: Settings, kind: str, *, steps: int, spectral
     optimizer = adam(estimator.parameters(), LEARNING_RATE)
     for _ in range(steps):
         rows = torch.randint(len(codes[0]), (settings.batch_size,), generator=random)
-        loss, _ = objective(estimator, (codes[0][rows], codes[1][rows]), settings, kind, random)
+        loss, _ = objective(estimator, tuple(part[rows] for part in codes), settings, kind, random)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -100,13 +121,13 @@ def main() -> None:
     print("run,pairs,spectral_norm,output_on_independent_pairs,output_on_joint_pairs,apart,near_classes")
     for weights in asked.weights:
         run = load_run(Path(weights), data_root=asked.data_root, device="cpu")
-        settings, images = replace(run.options, n_samples=1), {name: part[0] for name, part in run.data.sets.items()}
+        settings = replace(run.options, n_samples=1)
         with torch.no_grad():
             train, test = (
-                (run.networks["style_encoder"](images[split]), run.networks["class_encoder"](images[split]))
-                for split in ("train", "test")
+                (run.networks["style_encoder"](images), run.networks["class_encoder"](images), labels)
+                for images, labels in (run.data.sets["train"], run.data.sets["test"])
             )
-        near = near_classes(test[1], run.data.sets["test"][1], settings.class_std)
+        near = near_classes(*test[1:], settings.class_std)
         for kind in KINDS:
             for spectral_norm in (True, False):
                 estimator = trained(train, settings, kind, steps=asked.steps, spectral_norm=spectral_norm)

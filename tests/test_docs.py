@@ -238,17 +238,20 @@ def test_the_estimator_s_outputs_part_again_in_two_of_three_seeds_and_in_no_conv
 
 def test_what_estimators_see_of_frozen_codes_is_quoted_from_its_file():
     found: dict = {}
-    near: dict = {}
+    near, pulls = {}, {}
     for line in csv.DictReader(text_of("results/frozen-codes.csv").splitlines()):
         found.setdefault((line["pairs"], line["spectral_norm"]), []).append(f"{float(line['apart']):.2f}")
         near[line["run"]] = line["near_classes"]
+        if (line["pairs"], line["spectral_norm"]) == ("as trained", "yes"):
+            pulls[line["run"]] = f"{float(line['pull']):.2f}"
     rows = (
         ("as trained", "yes"), ("clustering alone", "yes"), ("clustering alone without S", "yes"),
         ("clustering within classes", "yes"), ("without clustering", "yes"), ("without clustering", "no"),
     )
     section = text_of("docs/report.md").split("leaves zero because")[1].split("An estimator at 0")[0]
     quoted = [line.strip("| ").split(" | ")[1:] for line in section.splitlines() if line.startswith("| ")]
-    assert quoted == [["seed 0", "seed 1", "seed 2"], *(found[row] for row in rows), list(near.values())]
+    seeds = [run.removeprefix("disenib ") for run in near]
+    assert quoted == [seeds, *map(found.__getitem__, rows), [*near.values()], [*pulls.values()]]
 
 
 def test_the_seed_whose_estimator_stays_at_zero_is_the_best_of_the_three():

@@ -222,6 +222,11 @@ def test_no_figure_is_far_from_the_paper_and_the_quoted_draws_are_those_of_the_f
     assert {model: len(rows) for model, rows in first.items()} == {"vib": 3, "squared-vib": 4}
 
 
+def test_generated_pages_have_a_space_between_sentences():
+    for page in ("docs/report.md", "results/README.md"):
+        assert not re.findall(r"[a-z%)]\.[A-Z][a-z]", text_of(page))
+
+
 def late_outputs_of_the_estimator(run: str) -> float:
     """How far from 0 they lie at most, from the step on at which they have met there."""
     lines = map(json.loads, text_of(f"results/{run}/metrics.jsonl").splitlines())

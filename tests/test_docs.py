@@ -227,18 +227,13 @@ def test_generated_pages_have_a_space_between_sentences():
         assert not re.findall(r"[a-z%)]\.[A-Z][a-z]", text_of(page))
 
 
-def late_outputs_of_the_estimator(run: str) -> float:
-    """How far from 0 they lie at most, from the step on at which they have met there."""
-    lines = map(json.loads, text_of(f"results/{run}/metrics.jsonl").splitlines())
-    late = [line for line in lines if line["step"] >= tables.LATE and "train/output_real" in line]
-    return max(abs(line[f"train/output_{pairs}"]) for line in late for pairs in ("real", "fake"))
-
-
-def test_the_estimator_s_outputs_part_again_in_two_of_three_seeds_and_in_no_convolutional_model():
-    clustered = [late_outputs_of_the_estimator(f"quant/mnist/disenib/seed{seed}") for seed in SEEDS]
-    assert sorted(value > 0.2 for value in clustered) == [False, True, True] and min(clustered) < 0.05
-    for data in ("mnist", "shapes", "sprites"):
-        assert all(late_outputs_of_the_estimator(f"disentangling/{data}/disenib/seed{s}") < 0.06 for s in SEEDS)
+def test_the_estimator_s_outputs_part_again_in_two_of_three_seeds():
+    largest = []
+    for seed in SEEDS:
+        lines = map(json.loads, text_of(f"results/quant/mnist/disenib/seed{seed}/metrics.jsonl").splitlines())
+        late = [line for line in lines if line["step"] >= tables.LATE and "train/output_real" in line]
+        largest.append(max(abs(line[f"train/output_{pairs}"]) for line in late for pairs in ("real", "fake")))
+    assert sorted(value > 0.2 for value in largest) == [False, True, True] and min(largest) < 0.05
 
 
 def test_what_estimators_see_of_frozen_codes_is_quoted_from_its_file():
@@ -266,7 +261,7 @@ def test_the_seed_whose_estimator_stays_at_zero_is_the_best_of_the_three():
     prose = " ".join(text_of("docs/report.md").split())
     for first, second, third in (robust, accepted):
         assert re.search(rf"{first} %[\w -]* \(the others {second} and {third}\)", prose)
-    assert max(robust) == robust[0] and min(accepted) == accepted[0]
+    assert max(robust, key=float) == robust[0] and min(accepted, key=float) == accepted[0]
 
 
 def test_the_times_of_the_readme_are_those_of_the_committed_runs():

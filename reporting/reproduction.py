@@ -69,11 +69,12 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
     def without(
         what: str, there: dict[str, list[str]], command: str, n: int = WANTED_SEEDS
     ) -> Iterator[tuple[str, str]]:
-        """There is a line for the methods, and of them for the seeds below n, that were run and lack it."""
+        """There is a line for the methods that were run, and have it of fewer than n seeds, with those that lack it."""
         lacking = []
         for name, run in seeds_run.items():
-            if absent := [seed for seed in run if int(seed) < n and seed not in there.get(name, [])]:
-                lacking.append(title[name] + (f" ({_numbered(absent)})" if there.get(name) else ""))
+            has = there.get(name, [])
+            if absent := [seed for seed in run if seed not in has][:max(0, n - len(has))]:
+                lacking.append(title[name] + (f" ({_numbered(absent)})" if has else ""))
         if lacking:
             yield f"{what} of {', '.join(lacking)}", command
 

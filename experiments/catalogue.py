@@ -84,7 +84,7 @@ METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and 
            about="as many, too"),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
            code="mean", reference=True, adversarial=True, about="on the images of an attack, Madry et al. 2018"),
-    Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.01", "#882255", "v", reference=True,
+    Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.1", "#882255", "v", reference=True,
            about="the conditional entropy bottleneck, Fischer 2020"),
 )}
 PROPOSED = "disenib"  # the paper's own method, with which the disentangling runs are made

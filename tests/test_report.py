@@ -21,7 +21,7 @@ from custom_pkg.errors import UserError
 from custom_pkg.pictures import captioned
 from experiments.catalogue import ABLATIONS, METHODS
 from reporting import figures, own_runs, reproduction, tables
-from reporting.collect import Place, collect, read_runs, thinned
+from reporting.collect import Place, collect, read_runs, sweeps, thinned
 from reporting.figures import draw_all, noise_point
 from reporting.grid import QUICK_LABEL
 from reporting.report import build_tables, report
@@ -311,6 +311,10 @@ def test_the_numbers_and_pictures_of_a_disentangling_run_are_there(built):
     assert "| swaps against the true image, PSNR, dB | 21.50 |" in text
     assert "| x from the style code, % | 25.00 |" in text
     assert "(disentangling/shapes/disenib/seed0/held-out.png)" in text
+
+
+def test_curves_of_the_paper_s_models_come_before_those_of_references():
+    assert [name for _, name, _ in sweeps(read_runs(RESULTS))] == ["vib-none", "vib-pow", "ceb-none"]
 
 
 def test_references_and_own_runs_have_columns_and_marks_and_a_sweep_of_any_option_its_curve(

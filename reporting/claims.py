@@ -81,11 +81,15 @@ def _best_other(value: dict[str, float], best: Callable, digits: int = 2) -> str
     return f"{_title(model)} {others[model]:.{digits}f}"
 
 
-def _best_others(value: dict[str, float], best: Callable, digits: int = 2) -> str:
-    """The best beside the proposed one and, where it is a reference, the best of the paper's too."""
-    any_other = _best_other(value, best, digits)
-    of_paper = _best_other({model: of for model, of in value.items() if not METHODS[model].reference}, best, digits)
-    return any_other if of_paper in (any_other, "alone") else f"{any_other}, of the paper's {of_paper}"
+def _of_paper(value: dict[str, float]) -> dict[str, float]:
+    """Without the references: whom the paper leads, or does not."""
+    return {model: of for model, of in value.items() if not METHODS[model].reference}
+
+
+def _best_others(value: dict[str, float], best: Callable, digits: int = 2, of_paper: str = "of the paper's") -> str:
+    """The best beside the proposed one and, where it is a reference, the best `of_paper` too."""
+    any_other, papers = (_best_other(values, best, digits) for values in (value, _of_paper(value)))
+    return any_other if papers in (any_other, "alone") else f"{any_other}, {of_paper} {papers}"
 
 
 def _fares(value: dict[str, float], best: Callable, level: float) -> str:
@@ -105,10 +109,11 @@ def _listed(names: Sequence[str]) -> str:
 def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[FinishedRun]) -> Claim:
     claim = "The most compression without loss of accuracy, nothing to tune"
     missing = _missing(list(published_on(PAPER_DATA)), {run.name for run in quant})
-    swept = [run for run in of(runs, "sweep", PAPER_DATA, "vib-none") if run.swept == LAMBDA]
-    curve, n_seeds = [run.evaluation for run in swept], len({run.seed for run in swept})
+    swept = {model: [run for run in of(runs, "sweep", PAPER_DATA, f"{model}-none") if run.swept == LAMBDA]
+             for model in ("vib", "ceb")}
+    n_seeds = len({run.seed for of_model in swept.values() for run in of_model})
     seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
-    if missing or not curve:
+    if missing or not swept["vib"]:
         return Claim(claim, "Open.", missing or "VIB's curve has not been run (--sweep).")
     kept = {code: _kept(found, code) for code in ("sample", "mean")}
     if lacking := _missing(list(published_on(PAPER_DATA)), kept["sample"].keys() & kept["mean"].keys()):
@@ -116,26 +121,28 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
     nats, fares, accuracy = {}, {}, {code: of_all[PROPOSED][1] for code, of_all in kept.items()}
     for code, of_all in kept.items():
         accurate = {model: told for model, (told, as_right) in of_all.items() if as_right > accuracy[code] - LEVEL}
-        nats[code] = f"{accurate[PROPOSED]:.2f}", _best_others(accurate, min)
-        fares[code] = _fares(accurate, min, LEVEL_NATS)
+        others = _best_others(accurate, min, of_paper="of the paper's at its published λ")
+        nats[code] = f"{accurate[PROPOSED]:.2f}", others
+        fares[code] = _fares(_of_paper(accurate), min, LEVEL_NATS)
     without = found["codes"].get(PLAIN, {}).get("mean", {}).get("accuracy, %", {}).get("mean")
     lost = {code: without is not None and of < without - LEVEL for code, of in accuracy.items()}
 
-    def needed(key: str) -> str:
-        """The nats at which VIB's curve, which rises with them, tells as much of the label as sampled codes do."""
-        points = sorted((point["test/mi_xt"], point[f"test/{key}"]) for point in curve)
+    def needed(key: str, model: str = "vib") -> str:
+        """The nats at which a curve, which rises with them, has as much of something as sampled codes have."""
+        points = sorted((run.evaluation["test/mi_xt"], run.evaluation[f"test/{key}"]) for run in swept[model])
         of_image, told = np.array(points).T
         at = np.interp(_mean(quant, PROPOSED, f"test/{key}"), np.maximum.accumulate(told), of_image, right=np.inf)
         if at == np.inf:
             return "more than it reaches"
         return f"{'at least ' if at > max(of_image) - LEVEL_NATS else ''}{at:.2f}"  # there the estimate ends
 
+    as_accurate = _listed([f"{_title(model)} {needed('accuracy', model)}" for model in swept if swept[model]])
     tuned, tuning = _tuning(found)
     (sampled, other_sampled), (mean, other_mean) = nats["sample"], nats["mean"]
     because = (f"I(X;T) of a test image: {sampled} nats on sampled codes (the best other as accurate: {other_sampled}) "
                f"and {mean} on mean codes ({other_mean}).")
     by_seed = {model: list(found["codes"][model]["mean"]["I(X;T)"]["seeds"].values()) for model, (_, as_right)
-               in kept["mean"].items() if as_right > accuracy["mean"] - LEVEL}
+               in kept["mean"].items() if as_right > accuracy["mean"] - LEVEL and not METHODS[model].reference}
     less = [f"{_title(model)} ({statistics.mean(of):.2f})" for model, of in by_seed.items()
             if max(of) < min(by_seed[PROPOSED]) and min(len(of), len(by_seed[PROPOSED])) >= SEVERAL]
     more = (
@@ -144,9 +151,9 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
         f"As accurate are methods within {LEVEL} points of its {accuracy['sample']:.2f} % on sampled and "
         f"{accuracy['mean']:.2f} % on mean codes" +
         (f"; the {_title(PLAIN)} has {without:.2f} %" if without is not None else "") +
-        f". To tell as much of the label VIB needs {needed('mi_yt')} nats, read off its curve of {seeds}, by the "
-        f"paper's I(Y;T), which rewards confident mistakes, and {needed('mi_yt_lower_bound')} by the bound that "
-        f"punishes them. {tuning}"
+        f". Read off curves of {seeds}, the nats of sampled codes that are right as often: {as_accurate}. To tell as "
+        f"much of the label VIB needs {needed('mi_yt')} nats by the paper's I(Y;T), which rewards confident mistakes, "
+        f"and {needed('mi_yt_lower_bound')} by the bound that punishes them. {tuning}"
     )
     if set(fares.values()) == {"leads"} and not any(lost.values()) and not tuned:
         return Claim(claim, "Holds.", because, more)
@@ -238,10 +245,12 @@ def _robustness(found: dict) -> Claim:
 def _detection(found: dict) -> Claim:
     claim = "Detection of out-of-distribution images"
     rates = found["detection"]
-    models = [model for model, method in METHODS.items()
-              if not method.control and {"sample", "mean"} <= rates.get(model, {}).get("gauss", {}).keys()]
-    if missing := _missing(list(published_on(PAPER_DATA)), models):
+    models = list(published_on(PAPER_DATA))
+    measured = [model for model in models if {"sample", "mean"} <= rates.get(model, {}).get("gauss", {}).keys()]
+    if missing := _missing(models, measured):
         return Claim(claim, "Open.", missing.replace("run:", "measured with both codes:"))
+    bottlenecks = [name for name, method in METHODS.items()
+                   if name in models or (method.code == "sample" and not method.control)]
 
     def fares(outside: str, code: str | None = None) -> str:
         """How the proposed method's rate lies to the others'; code None: each its published one."""
@@ -252,7 +261,8 @@ def _detection(found: dict) -> Claim:
         """The proposed method's rate, and the best other one's, by code."""
         words = []
         for code, name in CODES.items():
-            rate = {model: rates[model][outside][code]["mean"] for model in models}
+            rate = {model: rates[model][outside][code]["mean"] for model in bottlenecks
+                    if code in rates.get(model, {}).get(outside, {})}
             words.append(f"{rate[PROPOSED]:.1f} % on {name} codes ({_best_others(rate, min, 1)})")
         return " and ".join(words)
 
@@ -264,6 +274,12 @@ def _detection(found: dict) -> Claim:
               if METHODS[model].reference and "mean" in rates[model].get("gauss", {})]
     more = f"Level are methods within {LEVEL} points." + (
         f" Of noise, on mean codes, beside the paper's methods: {_listed(others)}." if others else "")
+    by_run = {model: rates.get(model, {}).get("gauss", {}).get("sample", {}).get("seeds", {})
+              for model in bottlenecks}
+    mixed = [_title(model) for model, seeds in by_run.items() if METHODS[model].reference and seeds
+             and min(seeds.values()) < max(by_run[PROPOSED].values())]
+    if mixed:
+        more += f" On sampled codes not every run of DisenIB is ahead of every run of {_listed(mixed)}."
     behind = [name for name in pictures if "behind" in (fares(name, "sample"), fares(name, "mean"))]
     for name in behind:
         distance = {model: of[name][DISTANCE]["mean"] for model, of in found["scores"].items()

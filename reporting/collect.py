@@ -12,7 +12,7 @@ from custom_pkg.files import read_json, write_atomically, write_json
 from custom_pkg.pictures import animation
 from custom_pkg.terminal import flatten
 from experiments import robust_accuracy
-from experiments.catalogue import METHODS, PAPER_DATA, PROPOSED, compared
+from experiments.catalogue import METHODS, PAPER_DATA, compared
 from experiments.evaluation_files import joined, read_or_empty
 from experiments.option_groups import NOT_THE_EXPERIMENT
 from reporting.grid import NAMES, Run, published_grid, sweep_grid
@@ -195,10 +195,16 @@ def of(runs: Sequence[FinishedRun], kind: str, data: str, name: str | None = Non
 def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str, str], list[FinishedRun]]:
     """(data set, model, option) -> the points of its sweep, the paper's models first."""
     found: dict[tuple[str, str, str], list[FinishedRun]] = {}
-    for run in sorted(runs, key=lambda run: METHODS.get(run.name.partition("-")[0], METHODS[PROPOSED]).reference):
+    for run in sorted(runs, key=_of_a_reference):
         if run.kind == "sweep":
             found.setdefault((run.data, run.name, run.swept), []).append(run)
     return found
+
+
+def _of_a_reference(run: FinishedRun) -> bool:
+    """A run of a sweep is named like vib-pow, after its model and h."""
+    model = run.name.partition("-")[0]
+    return model in METHODS and METHODS[model].reference
 
 
 def _read(path: Path) -> dict:

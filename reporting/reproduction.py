@@ -15,6 +15,7 @@ from reporting.tables import Table
 
 _, NEIGHBOURS, MLP = PROBES
 WANTED_SEEDS = 10  # of the Lagrangian models, whose detection is a draw
+WIDE, CURVE = "1e-5..1e-1:9", {"ceb": "1e-3..1:7"}  # the λ of IB curves, and where others are of interest
 LEAST_SEEDS = 3  # of every method, and attacked: attacks take as long as training
 
 
@@ -62,14 +63,14 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
 
     for model in with_a_rate():
         if f"{PAPER_DATA}/{model}-none" not in found["sweeps"]:
-            yield f"the IB curve of {title[model]}", f"--sweep={LAMBDA}:1e-5..1e-1:9 --model={model}"
+            yield f"the IB curve of {title[model]}", f"--sweep={LAMBDA}:{CURVE.get(model, WIDE)} --model={model}"
 
     seeds_run = {name: list(models[name]["last epoch"]["seeds"]) for name in METHODS if models.get(name)}
 
     def without(
         what: str, there: dict[str, list[str]], command: str, n: int = WANTED_SEEDS
     ) -> Iterator[tuple[str, str]]:
-        """There is a line for the methods that were run, and have it of fewer than n seeds, with those that lack it."""
+        """A line for the methods that have it of fewer than n seeds, with the seeds that were run and lack it."""
         lacking = []
         for name, run in seeds_run.items():
             has = there.get(name, [])

@@ -1,6 +1,7 @@
 """Verdicts on the paper's claims follow the numbers: other runs, another verdict."""
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -123,14 +124,32 @@ def test_a_lead_by_another_score_is_told():
     assert ends[0].startswith("to the class means DisenIB is first on Fashion-MNIST: 3.9 % (") and ends[1] == ""
 
 
-def test_a_reference_is_a_rival_in_compression():
+def test_a_reference_is_named_beside_the_best_of_the_paper_s_and_changes_no_verdict():
     def change(found):
         code("ceb", "sample", "I(X;T)", 2.0)(found)
         code("ceb", "sample", "accuracy, %", 98.0)(found)
         code("squared-vib", "sample", "I(X;T)", 2.9)(found)
-    claim = judged(change)[0]
-    assert "(the best other as accurate: CEB 2.00, of the paper's squared-VIB 2.90)" in claim["because"]
-    assert claim["verdict"].startswith("Does not hold: behind on sampled codes")
+        rate("ceb", "gauss", 1.0, "sample")(found)
+    compression, _, _, detection, _ = judged(change)
+    assert "accurate: CEB 2.00, of the paper's at its published λ squared-VIB 2.90)" in compression["because"]
+    assert compression["verdict"].startswith("Holds in part: leads on sampled codes")
+    assert re.search(r"sampled codes \(CEB 1.0, of the paper's NIB \d+.\d\)", detection["because"])
+    assert detection["verdict"].startswith("Holds for noise on sampled codes")
+
+
+def test_runs_of_a_reference_that_are_ahead_of_some_of_the_proposed_method_s_are_told():
+    def apart(found):
+        found["detection"]["ceb"]["gauss"]["sample"]["seeds"] = {"0": 99.0}
+    told = [" every run of CEB." in judged(how)[3]["more"] for how in (None, apart)]
+    assert told == [True, False]
+
+
+def test_nats_at_equal_accuracy_are_read_off_the_curves():
+    def as_accurate(accuracy: float) -> str:
+        return re.search("right as often: (.*?)[.] To tell", judged(None, of_disenib(accuracy=accuracy))[0]["more"])[1]
+
+    assert as_accurate(0.9769).endswith(" and CEB 2.71")  # a point of the curve
+    assert as_accurate(1.0) == "VIB more than it reaches and CEB more than it reaches"
 
 
 AT_A_LOSS, TUNED = "on sampled codes, where accuracy is lost", "on mean codes; there is something to tune."

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.catalogue import ABLATION_STEPS, ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
 from modellib.ib_lagrangian import with_a_rate
 from reporting import tables
-from reporting.claims import PROBES
+from reporting.claims import APART, PROBES
 from reporting.collect import KINDS
 from reporting.figures import Figure
 from reporting.grid import LAMBDA
@@ -38,7 +38,7 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
                     for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(MLP in of for by_split in found["disentangling"].values() for of in by_split.values()),
         held_out=any("held_out" in of for of in found["detection"].values()), ablation_steps=ABLATION_STEPS,
-        pictures=[name for name in tables.OUTSIDE if name in DATA_SETS],
+        pictures=[name for name in tables.OUTSIDE if name in DATA_SETS], apart=APART, ceb_curve=_sweep("ceb"),
     )
 
 
@@ -63,7 +63,7 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
 
     for model in with_a_rate():
         if f"{PAPER_DATA}/{model}-none" not in found["sweeps"]:
-            yield f"the IB curve of {title[model]}", f"--sweep={LAMBDA}:{CURVE.get(model, WIDE)} --model={model}"
+            yield f"the IB curve of {title[model]}", _sweep(model)
 
     seeds_run = {name: list(models[name]["last epoch"]["seeds"]) for name in METHODS if models.get(name)}
 
@@ -107,6 +107,11 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
         yield f"trained probes of the codes of {title[PROPOSED]} on {DATA_SETS[PAPER_DATA].title}", "--with=objections"
     if unread:
         yield f"trained probes and DCI on {', '.join(unread)}", "--with=objections"
+
+
+def _sweep(model: str) -> str:
+    """The flags that make a model's IB curve."""
+    return f"--sweep={LAMBDA}:{CURVE.get(model, WIDE)} --model={model}"
 
 
 def seeds_of(part: dict[str, dict], *path: str) -> str:

@@ -138,7 +138,7 @@ def test_claim_1_disenib_compresses_most_and_lies_beyond_the_curve_of_vib_with_e
         assert found["mi_xt"] > found["mi_xt_mean_code"] and found["mi_yt"] < found["mi_yt_mean_code"]
 
 
-def test_ceb_s_curve_ends_next_to_disenib():
+def test_ceb_s_curve_passes_near_disenib_and_its_lambda_is_read_off_it():
     sampled = {model: committed()["codes"][model]["sample"] for model in ("ceb", "disenib")}
     nats = {model: f"{of['I(X;T)']['mean']:.2f}" for model, of in sampled.items()}
     right = {model: f"{of['accuracy, %']['mean']:.1f}" for model, of in sampled.items()}

@@ -78,14 +78,15 @@ METHODS = {method.name: method for method in (  # colours of Okabe and Ito, and 
            about="the same layers without a bottleneck"),
     Method("plain-long", "plain for 213 epochs", "--model=plain --dataset={dataset} --epochs=213 --early_stop_trials=0",
            "#999933", "x", code="mean", reference=True, control=True,
-           about="as many as DisenIB's 20,000 steps have"),
+           about="as often through the images as DisenIB's 20,000 steps"),
     Method("squared-nib-long", "squared-NIB for 213 epochs", "--model=nib --hfunc=pow --dataset={dataset} "
            "--lambda_kl=0.001 --epochs=213 --early_stop_trials=0", "#332288", "d", reference=True, control=True,
-           about="as many, too"),
+           about="as often, too"),
     Method("pgd-trained", "PGD-trained", "--model=plain --train_attack=pgd --dataset={dataset}", "#CC79A7", "P",
-           code="mean", reference=True, adversarial=True, about="on the images of an attack, Madry et al. 2018"),
+           code="mean", reference=True, adversarial=True,
+           about="the plain network, on the images of an attack (Madry et al. 2018)"),
     Method("ceb", "CEB", "--model=ceb --dataset={dataset} --lambda_kl=0.1", "#882255", "v", reference=True,
-           about="the conditional entropy bottleneck, Fischer 2020"),
+           about="the conditional entropy bottleneck (Fischer 2020)"),
 )}
 PROPOSED = "disenib"  # the paper's own method, with which the disentangling runs are made
 

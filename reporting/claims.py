@@ -139,8 +139,8 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
     as_accurate = _listed([f"{_title(model)} {needed('accuracy', model)}" for model in swept if swept[model]])
     tuned, tuning = _tuning(found)
     (sampled, other_sampled), (mean, other_mean) = nats["sample"], nats["mean"]
-    because = (f"I(X;T) of a test image: {sampled} nats on sampled codes (the best other as accurate: {other_sampled}) "
-               f"and {mean} on mean codes ({other_mean}).")
+    because = (f"I(X;T) of a test image on sampled codes: {sampled} nats. The best other as accurate: {other_sampled}. "
+               f"On mean codes: {mean} ({other_mean}).")
     by_seed = {model: list(found["codes"][model]["mean"]["I(X;T)"]["seeds"].values()) for model, (_, as_right)
                in kept["mean"].items() if as_right > accuracy["mean"] - LEVEL and not METHODS[model].reference}
     less = [f"{_title(model)} ({statistics.mean(of):.2f})" for model, of in by_seed.items()
@@ -230,9 +230,9 @@ def _robustness(found: dict) -> Claim:
     left = worst[PROPOSED][LARGEST]["mean"]
     small = {model: of[SMALLEST]["mean"] for model, of in worst.items() if not METHODS[model].adversarial}
     fgsm = found["robustness"][PROPOSED]["mean"][ONE_STEP][LARGEST]["mean"]
-    because = (f"Mean codes in the worst case of many attacks: {small[PROPOSED]:.1f} % of the images stay right at "
-               f"ε = {SMALLEST} (the best other not trained against attacks: {_best_other(small, max, 1)}) and at most "
-               f"{left:.1f} % at ε = {LARGEST}, where one step (FGSM on the margin) leaves {fgsm:.1f} %.")
+    because = (f"In the worst case of many attacks, on mean codes, {small[PROPOSED]:.1f} % of the images stay right at "
+               f"ε = {SMALLEST}. The best other not trained against attacks: {_best_other(small, max, 1)}. At ε = "
+               f"{LARGEST} at most {left:.1f} % stay right, where one step (FGSM on the margin) leaves {fgsm:.1f} %.")
     long = _listed([f"{_title(model)} {small[model]:.1f} %" for model in controls])
     more = f"Trained for as many epochs as DisenIB, with ε = {SMALLEST}: {long}. A lead is {APART:g} points or more."
     fares = _fares(small, max, APART)
@@ -264,12 +264,12 @@ def _detection(found: dict) -> Claim:
             rate = {model: rates[model][outside][code]["mean"] for model in bottlenecks
                     if code in rates.get(model, {}).get(outside, {})}
             words.append(f"{rate[PROPOSED]:.1f} % on {name} codes ({_best_others(rate, min, 1)})")
-        return " and ".join(words)
+        return ", ".join(words)
 
     pictures = [name for name in rates[PROPOSED] if name in DATA_SETS
                 and all({"sample", "mean"} <= rates[model].get(name, {}).keys() for model in models)]
-    because = "; ".join((f"Taken for digits (by the best other): of noise {shown('gauss')}",
-                         *(f"of {DATA_SETS[name].title} {shown(name)}" for name in pictures))) + "."
+    because = ". ".join((f"Noise taken for digits (in brackets: by the best other): {shown('gauss')}",
+                         *(f"{DATA_SETS[name].title}: {shown(name)}" for name in pictures))) + "."
     others = [f"{_title(model)} {rates[model]['gauss']['mean']['mean']:.1f} %" for model in rates
               if METHODS[model].reference and "mean" in rates[model].get("gauss", {})]
     more = f"Level are methods within {LEVEL} points." + (

@@ -162,6 +162,10 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
             Text("Share of the attacked test images that survive every attack (worst case), or the one that is named."),
             tables.robustness(found), Text(SIGNS), tables.signs(found),
         ]))
+    if found["on the way"]:
+        result.append(Section("DisenIB on its way", [
+            Text("Of the mean code, at the steps at which it is evaluated."), tables.on_the_way(found),
+        ]))
     if found["ablations"]:
         result.append(Section("DisenIB with one thing changed", [
             Text("Runs of 5,000 steps of the published 20,000; of mean codes where a column does not say sampled."),

@@ -17,8 +17,8 @@ def report(
 ) -> str:
     """Collect the finished runs below `source` into `target`, build everything there from `target` alone.
 
-    label: marks what is not the published experiment. readme: it and the pages in docs/ beside it get the tables
-    between those marks that they have. own: descriptions of runs to show beside the paper's. Returns what to print.
+    label: marks what is not the published experiment. readme: it gets the tables between its marks, and docs/report.md
+    beside it is made. own: descriptions of runs to show beside the paper's. Returns what to print.
     """
     lines = collect(source, target, published_only=label is None)
     target.mkdir(parents=True, exist_ok=True)
@@ -43,23 +43,17 @@ def _build(runs: list[FinishedRun], target: Path, label: str | None, readme: Pat
         docs = readme.parent / "docs"
         docs.mkdir(exist_ok=True)
         write_atomically(docs / "report.md", reproduction.render(found, figures, docs).encode())
-    for text in pages_with_tables(readme) if readme else ():
-        before = text.read_text(encoding="utf-8")
+        before = readme.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)
         if after != before:
-            write_atomically(text, after.encode())
-            lines.append(f"new numbers in {text}")
+            write_atomically(readme, after.encode())
+            lines.append(f"new numbers in {readme}")
     for data in datasets:
         header, rows = tables.comparison(found, data, absent_too=DATA_SETS[data].compared or label is not None)
         title = f"{DATA_SETS[data].title}, {label}" if label else DATA_SETS[data].title
         lines += ["", title, format_table(header, rows)]
     lines += ["", f"{len(runs)} runs, {len(figures)} figures; open {target / 'report.html'}"]
     return lines
-
-
-def pages_with_tables(readme: Path) -> list[Path]:
-    """Those texts whose tables are made anew by a report."""
-    return [text for text in (readme, *sorted((readme.parent / "docs").glob("*.md"))) if text.exists()]
 
 
 def build_tables(runs: list[FinishedRun], label: str | None) -> dict:

@@ -6,11 +6,11 @@ from pathlib import Path
 from experiments.catalogue import ABLATION_STEPS, ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
 from modellib.ib_lagrangian import with_a_rate
 from reporting import tables
-from reporting.claims import APART, PROBES
+from reporting.claims import PROBES, SMALLEST
 from reporting.collect import KINDS
 from reporting.figures import Figure
 from reporting.grid import LAMBDA
-from reporting.page import SIGNS, environment
+from reporting.page import environment
 from reporting.tables import Table
 
 _, NEIGHBOURS, MLP = PROBES
@@ -27,18 +27,25 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
     def of(model: str, row: str, digits: int = 2) -> str:
         return tables.cell(models.get(model, {}).get(row), digits=digits)
 
+    def at(*path: str, digits: int = 2) -> str:
+        """The figure at the end of a path through tables.json."""
+        figure = found
+        for key in path:
+            figure = figure.get(key, {})
+        return tables.cell(figure or None, digits=digits)
+
     return environment(folder).get_template("report.md.j2").render(
-        found=found, tables=tables, drawn=drawn, of=of, missing=list(missing(found)), cost=cost(found),
+        found=found, tables=tables, drawn=drawn, of=of, at=at, missing=list(missing(found)), cost=cost(found),
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
-        proposed=METHODS[PROPOSED].title, signs=SIGNS,
-        seeds_of=seeds_of, neighbours=NEIGHBOURS,
+        proposed=METHODS[PROPOSED].title, seeds_of=seeds_of, neighbours=NEIGHBOURS, lead=_lead(found),
         seeds_added=all(len(_seeds(models.get(name) or {}, "last epoch")) > LEAST_SEEDS
                         for name in ("vib", "nib", "squared-vib")),
-        references=[METHODS[name].title + (f" ({METHODS[name].about})" if METHODS[name].about else "")
+        references=[(METHODS[name].title, METHODS[name].about)
                     for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(MLP in of for by_split in found["disentangling"].values() for of in by_split.values()),
         held_out=any("held_out" in of for of in found["detection"].values()), ablation_steps=ABLATION_STEPS,
-        pictures=[name for name in tables.OUTSIDE if name in DATA_SETS], apart=APART, ceb_curve=_sweep("ceb"),
+        pictures=[name for name in tables.OUTSIDE if name in DATA_SETS], sweep=_swept,
+        ceb_lambda=METHODS["ceb"].flags.split("--lambda_kl=")[1].split()[0],
     )
 
 
@@ -63,7 +70,7 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
 
     for model in with_a_rate():
         if f"{PAPER_DATA}/{model}-none" not in found["sweeps"]:
-            yield f"the IB curve of {title[model]}", _sweep(model)
+            yield f"the IB curve of {title[model]}", f"--sweep={_swept(model)}"
 
     seeds_run = {name: list(models[name]["last epoch"]["seeds"]) for name in METHODS if models.get(name)}
 
@@ -109,9 +116,17 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
         yield f"trained probes and DCI on {', '.join(unread)}", "--with=objections"
 
 
-def _sweep(model: str) -> str:
-    """The flags that make a model's IB curve."""
-    return f"--sweep={LAMBDA}:{CURVE.get(model, WIDE)} --model={model}"
+def _swept(model: str) -> str:
+    """What --sweep has to be for a model's IB curve, and --model."""
+    return f"{LAMBDA}:{CURVE.get(model, WIDE)} --model={model}"
+
+
+def _lead(found: dict) -> str:
+    """Points by which the proposed method withstands more at the smallest ε than its long-trained nearest rival."""
+    worst = (found["robustness"].get(name, {}).get("mean", {}).get(tables.WORST_CASE, {}).get(SMALLEST)
+             for name in (PROPOSED, "squared-nib-long"))
+    ours, rival = (figure and figure["mean"] for figure in worst)
+    return f"{ours - rival:.1f}" if ours is not None and rival is not None else tables.ABSENT
 
 
 def seeds_of(part: dict[str, dict], *path: str) -> str:

@@ -13,7 +13,7 @@ from experiments.run_table import UNITS
 from modellib.evaluations.out_of_distribution import SCORES
 from modellib.evaluations.protocol import SPLITS
 from modellib.evaluations.robustness import EPSILONS as SIZES
-from reporting.claims import CHANCE, CODES, PROBES, claims
+from reporting.claims import CHANCE, CODES, ONE_STEP, PROBES, claims
 from reporting.collect import FinishedRun, of, sweeps
 from reporting.grid import LAMBDA
 
@@ -50,7 +50,7 @@ ABLATION_ROWS = {
     )},  # how independent S and T are
 }
 STYLE_ROW = METRICS["style_to_label_accuracy"]
-ON_THE_WAY = {  # of the proposed method, in docs/results.md: heading -> rows of the table
+ON_THE_WAY = {  # of the proposed method: heading -> rows of the table
     "accuracy test, %": ("accuracy test, %",),
     "I(X;T) train / test": ("I(X;T), train", "I(X;T), test"),
     "I(Y;T) train / test": ("I(Y;T), train", "I(Y;T), test"),
@@ -65,7 +65,7 @@ OVERVIEW = [METRICS[key] for key in (
     "dci_codes_disentanglement", "dci_codes_completeness", "dci_disentanglement", "dci_completeness",
     "dci_informativeness", "style_to_label_accuracy", "style_to_label_knn_accuracy", "style_to_label_mlp_accuracy",
     "style_to_label_chance",
-)]  # of the disentangling runs, in docs/results.md
+)]  # of the disentangling runs
 SUMMARY = (  # of the comparison, in the project's README
     "I(X;T), test", "I(Y;T), test", "accuracy test, %", "FGSM test, ε = 0.3, %", "OOD FPR at 95 % TPR, %",
     "runs",
@@ -542,6 +542,20 @@ def robustness(tables: dict) -> Table:
     return Table(["robust accuracy, %", *columns], rows)
 
 
+def worst_cases(tables: dict) -> Table:
+    """What is left of all images in the worst case, and of one step along the gradient, a row a method."""
+    columns = {f"one step, ε = {EPSILONS[-1]}": ("mean", ONE_STEP, EPSILONS[-1])}
+    columns |= {f"worst case, ε = {epsilon}{of_code}": (code, WORST_CASE, epsilon)
+                for code, of_code in (("mean", ""), ("sample", "; sample")) for epsilon in EPSILONS}
+    return Table(["right, % of all; mean", *columns], [
+        [METHODS[model].title, *(
+            cell(by_code.get(code, {}).get(attack, {}).get(epsilon), digits=1, absent=_absent(model, code))
+            for code, attack, epsilon in columns.values()
+        )]
+        for model, by_code in tables["robustness"].items()
+    ])
+
+
 def signs(tables: dict) -> Table:
     """Signs that gradients are only hidden; where nothing is hidden all are 0."""
     columns = _by_method_and_code(tables["signs"])
@@ -723,12 +737,8 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 def with_tables(text: str, tables: dict) -> str:
     """A text with the present tables between those marks that it has."""
     header, rows = comparison(tables, PAPER_DATA, absent_too=False, references=False)
-    for name, table in (
-        ("summary", Table(header, [row for row in rows if row[0] in SUMMARY])),
-        ("results", comparison(tables, PAPER_DATA, absent_too=False)),
-        ("robustness", robustness(tables)), ("detection", detection(tables)), ("on-the-way", on_the_way(tables)),
-        ("disentangling", disentangling_overview(tables)), ("claims", claims_table(tables)),
-    ):
+    summary = Table(header, [row for row in rows if row[0] in SUMMARY])
+    for name, table in (("summary", summary), ("claims", claims_table(tables))):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in text:
             before, rest = text.split(begin)

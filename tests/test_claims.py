@@ -85,8 +85,8 @@ def without(change, model: str):
 def test_a_network_trained_against_attacks_is_no_rival_in_robustness():
     claim = judged(robust(80, 20, **{"pgd-trained": 95}))[2]
     assert claim["verdict"] == "Holds."
-    assert "0.1 (the best other not trained against attacks: VIB 20.0) and at most 60.0 %" in claim["because"]
-    assert claim["because"].endswith("ε = 0.3, where one step (FGSM on the margin) leaves 70.0 %.")
+    assert "0.1. The best other not trained against attacks: VIB 20.0. At ε = 0.3 at most 60.0 %" in claim["because"]
+    assert claim["because"].endswith("at most 60.0 % stay right, where one step (FGSM on the margin) leaves 70.0 %.")
     assert claim["more"] == ("Trained for as many epochs as DisenIB, with ε = 0.1: plain for 213 epochs 20.0 % and "
                              "squared-NIB for 213 epochs 20.0 %. A lead is 3 points or more.")
 
@@ -114,7 +114,7 @@ def all_first(found):
 
 def test_a_control_is_a_rival_in_robustness():
     claim = judged(robust(80, 20, **{"squared-nib-long": 30}))[2]
-    assert "(the best other not trained against attacks: squared-NIB for 213 epochs 30.0)" in claim["because"]
+    assert "The best other not trained against attacks: squared-NIB for 213 epochs 30.0." in claim["because"]
 
 
 def test_a_lead_by_another_score_is_told():
@@ -131,7 +131,7 @@ def test_a_reference_is_named_beside_the_best_of_the_paper_s_and_changes_no_verd
         code("squared-vib", "sample", "I(X;T)", 2.9)(found)
         rate("ceb", "gauss", 1.0, "sample")(found)
     compression, _, _, detection, _ = judged(change)
-    assert "accurate: CEB 2.00, of the paper's at its published λ squared-VIB 2.90)" in compression["because"]
+    assert "accurate: CEB 2.00, of the paper's at its published λ squared-VIB 2.90." in compression["because"]
     assert compression["verdict"].startswith("Holds in part: leads on sampled codes")
     assert re.search(r"sampled codes \(CEB 1.0, of the paper's NIB \d+.\d\)", detection["because"])
     assert detection["verdict"].startswith("Holds for noise on sampled codes")

@@ -137,9 +137,7 @@ def built(tmp_path_factory) -> Path:
         (point / "config.json").write_text(json.dumps(config))
     disentangling_run(source / "disentangling/shapes/disenib/seed0")
     (root / "docs").mkdir()
-    for text, name in (("README.md", "summary"), ("docs/results.md", "results")):
-        marked = f"before\n<!-- {name}: begin -->\nold\n<!-- {name}: end -->\nafter: σ\n"
-        (root / text).write_text(marked, encoding="utf-8")
+    (root / "README.md").write_text("before\n<!-- summary: begin -->\nold\n<!-- summary: end -->\nafter: σ\n", "utf-8")
     (root / "printed").write_text(report(source, root / "results", readme=root / "README.md"))
     return root
 
@@ -202,13 +200,14 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
 
 def test_the_reproduction_report_is_that_of_the_committed_runs_and_says_what_is_missing(built):
     text = (ROOT / "docs/report.md").read_text(encoding="utf-8")
-    picture = r"!\[.*\]\((.*)\)\n\n.*\n\n"  # with its caption
-    drawn = [(ROOT / "docs" / path).resolve() for path in re.findall(picture, text)]
+    picture = r"\|? ?!\[.*\n(?:\|-.*\n)?\n.*\n\n"  # or two, with the caption
+    drawn = [(ROOT / "docs" / path).resolve() for path in re.findall(r"!\[.*?\]\((.*?)\)", text)]
     assert drawn and all(path.exists() for path in drawn)
     again = reproduction.render(committed(), [figures.Figure("", path, "", print) for path in drawn], ROOT / "docs")
     assert re.sub(picture, "", text) == re.sub(picture, "", again)
     for claim in committed()["claims"]:
-        assert text.count(f"**Verdict: {claim['verdict']}** {claim['because']} {claim['more']}\n") == 1
+        more = f"{claim['more']}\n" if claim["more"] else ""
+        assert text.count(f"**Verdict: {claim['verdict']}** {claim['because']}\n\n{more}") == 1
     few = (built / "docs/report.md").read_text(encoding="utf-8")  # of runs of VIB alone
     absent = ", ".join(method.title for name, method in METHODS.items() if name != "vib")
     for gap in (f"{absent} on MNIST", "ten seeds of VIB", "attacks on mean codes of VIB", "10 of the 10 ablations"):
@@ -272,15 +271,14 @@ def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_
         assert ("detection-and-noise" in [figure.path.stem for figure in drawn]) == there  # one mark shows nothing
 
 
-def test_the_readme_and_the_pages_beside_it_get_the_tables_between_their_marks(built):
+def test_the_readme_gets_the_tables_between_its_marks(built):
     header, rows = tables.comparison(json.loads((built / "results/tables.json").read_text()), "mnist", absent_too=False)
     short = [row for row in rows if row[0] in tables.SUMMARY]
     assert len(short) == len(tables.SUMMARY) == 6
-    for text, name, wanted in (("README.md", "summary", short), ("docs/results.md", "results", rows)):
-        shown = (built / text).read_text(encoding="utf-8")
-        table = tables.markdown(header, wanted)
-        assert shown == f"before\n<!-- {name}: begin -->\n{table}\n<!-- {name}: end -->\nafter: σ\n"
-        assert f"new numbers in {built / text}" in (built / "printed").read_text()
+    table = tables.markdown(header, short)
+    shown = (built / "README.md").read_text(encoding="utf-8")
+    assert shown == f"before\n<!-- summary: begin -->\n{table}\n<!-- summary: end -->\nafter: σ\n"
+    assert f"new numbers in {built / 'README.md'}" in (built / "printed").read_text()
 
 
 def test_runs_that_are_absent_unfinished_or_not_the_published_ones_show_as_not_run(built):

@@ -32,6 +32,7 @@ ONE_STEP = "fgsm margin"  # the attack that is the published FGSM, of all images
 LARGEST = "0.3"  # ε of the attacks, where the paper's lead is largest
 SHRUNK = 0.5  # the share of what FGSM leaves there under which its lead is not of the paper's size
 SMALLEST = "0.1"  # ε at which robustness is compared: at larger ones most are at 0
+NOISE = "ood/gauss/fpr_at_95_tpr"  # as evaluations have it
 DISTANCE = "class_means"  # a score of mean codes beside the published ODIN
 PLAIN = "plain"  # the network that loses no accuracy to a bottleneck
 CODES = {"sample": "sampled", "mean": "mean"}  # as evaluations call them -> as texts do
@@ -54,8 +55,9 @@ class Claim(NamedTuple):
 def claims(found: dict, runs: Sequence[FinishedRun]) -> list[dict]:
     """The claims in the paper's order, as tables.json holds them. found: its other parts."""
     quant = [run for run in of(runs, "quant", PAPER_DATA) if run.name in published_on(PAPER_DATA)]
-    judged = (_compression(found, quant, runs), _generalization(found, quant), _robustness(found), _detection(found),
-              _disentangling(found))
+    swept = [run for run in of(runs, "sweep", PAPER_DATA) if run.swept == LAMBDA]
+    judged = (_compression(found, quant, swept), _generalization(found, quant), _robustness(found, swept),
+              _detection(found, quant, swept), _disentangling(found))
     return [claim._asdict() for claim in judged]
 
 
@@ -65,6 +67,12 @@ def _mean(runs: Sequence[FinishedRun], model: str, key: str) -> float:
 
 def _title(model: str) -> str:
     return METHODS[model].title
+
+
+def _title_swept(run: FinishedRun) -> str:
+    """Of a point of a curve: the model, h where it is not the identity, and λ."""
+    model, _, hfunc = run.name.partition("-")
+    return f"{'squared-' * (hfunc == 'pow')}{_title(model)} with λ = {run.value:g}"
 
 
 def _missing(models: Sequence[str], there: Collection[str]) -> str | None:
@@ -78,7 +86,8 @@ def _best_other(value: dict[str, float], best: Callable, digits: int = 2) -> str
     if not others:
         return "alone"
     model = best(others, key=others.__getitem__)
-    return f"{_title(model)} {others[model]:.{digits}f}"
+    title = _title(model) if model in METHODS else model  # or a point of a curve
+    return f"{title} {others[model]:.{digits}f}"
 
 
 def _of_paper(value: dict[str, float]) -> dict[str, float]:
@@ -106,11 +115,10 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[FinishedRun]) -> Claim:
+def _compression(found: dict, quant: Sequence[FinishedRun], curves: Sequence[FinishedRun]) -> Claim:
     claim = "The most compression without loss of accuracy, nothing to tune"
     missing = _missing(list(published_on(PAPER_DATA)), {run.name for run in quant})
-    swept = {model: [run for run in of(runs, "sweep", PAPER_DATA, f"{model}-none") if run.swept == LAMBDA]
-             for model in ("vib", "ceb")}
+    swept = {model: of(curves, "sweep", PAPER_DATA, f"{model}-none") for model in ("vib", "ceb")}
     n_seeds = len({run.seed for of_model in swept.values() for run in of_model})
     seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
     if missing or not swept["vib"]:
@@ -137,6 +145,8 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
         return f"{'at least ' if at > max(of_image) - LEVEL_NATS else ''}{at:.2f}"  # there the estimate ends
 
     as_accurate = _listed([f"{_title(model)} {needed('accuracy', model)}" for model in swept if swept[model]])
+    by_bound = {model: needed("mi_yt_lower_bound", model) for model, points in swept.items()
+                if points and all("test/mi_yt_lower_bound" in run.evaluation for run in points)}
     tuned, tuning = _tuning(found)
     (sampled, other_sampled), (mean, other_mean) = nats["sample"], nats["mean"]
     because = (f"I(X;T) of a test image on sampled codes: {sampled} nats. The best other as accurate: {other_sampled}. "
@@ -145,15 +155,24 @@ def _compression(found: dict, quant: Sequence[FinishedRun], runs: Sequence[Finis
                in kept["mean"].items() if as_right > accuracy["mean"] - LEVEL and not METHODS[model].reference}
     less = [f"{_title(model)} ({statistics.mean(of):.2f})" for model, of in by_seed.items()
             if max(of) < min(by_seed[PROPOSED]) and min(len(of), len(by_seed[PROPOSED])) >= SEVERAL]
+    larger = [
+        f"{_title_swept(run)} keeps {later['test/mi_xt_mean_code']:.2f} and is right on "
+        f"{100 * run.evaluation['test/accuracy_mean_code']:.2f} %"
+        for run in curves if "test/mi_xt_mean_code" in (later := run.others.get("last-mean-code", {}))
+        and 100 * run.evaluation["test/accuracy_mean_code"] > accuracy["mean"] - LEVEL
+        and later["test/mi_xt_mean_code"] < kept["mean"][PROPOSED][0] - LEVEL_NATS
+    ]
     more = (
         f"Level are methods within {LEVEL_NATS} nats" +
-        (f"; on mean codes every run of {_listed(less)} keeps less" if less else "") + ". "
+        (f"; on mean codes every run of {_listed(less)} keeps less" if less else "") + ". " +
+        (f"At another λ less still is kept of mean codes: {_listed(larger)} (one seed each). " if larger else "") +
         f"As accurate are methods within {LEVEL} points of its {accuracy['sample']:.2f} % on sampled and "
         f"{accuracy['mean']:.2f} % on mean codes" +
         (f"; the {_title(PLAIN)} has {without:.2f} %" if without is not None else "") +
         f". Read off curves of {seeds}, the nats of sampled codes that are right as often: {as_accurate}. To tell as "
-        f"much of the label VIB needs {needed('mi_yt')} nats by the paper's I(Y;T), which rewards confident mistakes, "
-        f"and {needed('mi_yt_lower_bound')} by the bound that punishes them. {tuning}"
+        f"much of the label VIB needs {needed('mi_yt')} nats by the paper's I(Y;T), which rewards confident mistakes; "
+        f"by the bound that punishes them {_listed([f'{_title(model)} {nats}' for model, nats in by_bound.items()])}. "
+        f"{tuning}"
     )
     if set(fares.values()) == {"leads"} and not any(lost.values()) and not tuned:
         return Claim(claim, "Holds.", because, more)
@@ -217,7 +236,7 @@ def _generalization(found: dict, quant: Sequence[FinishedRun]) -> Claim:
     return Claim(claim, _on_both_codes(fares), because, more)
 
 
-def _robustness(found: dict) -> Claim:
+def _robustness(found: dict, curves: Sequence[FinishedRun]) -> Claim:
     claim = "Robustness to attacks"
     worst = {
         model: by_code["mean"]["worst case"] for model, by_code in found["robustness"].items()
@@ -228,21 +247,32 @@ def _robustness(found: dict) -> Claim:
         return Claim(claim, "Open.", "FGSM, one weak step, gives the paper's numbers and settles nothing; strong "
                      f"attacks (`reproduce.py --with=robustness`) have not met {_listed(lacking)}.")
     left = worst[PROPOSED][LARGEST]["mean"]
+    by_run = worst[PROPOSED][SMALLEST]["seeds"].values()
     small = {model: of[SMALLEST]["mean"] for model, of in worst.items() if not METHODS[model].adversarial}
+    other_weights = {
+        _title_swept(run): 100 * later[f"robustness/worst_case/{SMALLEST}"] for run in curves
+        if f"robustness/worst_case/{SMALLEST}" in (later := run.others.get("last-mean-code", {}))
+    }
+    rivals = small | other_weights
     fgsm = found["robustness"][PROPOSED]["mean"][ONE_STEP][LARGEST]["mean"]
     because = (f"In the worst case of many attacks, on mean codes, {small[PROPOSED]:.1f} % of the images stay right at "
-               f"ε = {SMALLEST}. The best other not trained against attacks: {_best_other(small, max, 1)}. At ε = "
-               f"{LARGEST} at most {left:.1f} % stay right, where one step (FGSM on the margin) leaves {fgsm:.1f} %.")
+               f"ε = {SMALLEST}. The best other not trained against attacks: {_best_other(rivals, max, 1)}. At "
+               f"ε = {LARGEST} at most {left:.1f} % stay right, where one step (FGSM on the margin) leaves "
+               f"{fgsm:.1f} %.")
     long = _listed([f"{_title(model)} {small[model]:.1f} %" for model in controls])
-    more = f"Trained for as many epochs as DisenIB, with ε = {SMALLEST}: {long}. A lead is {APART:g} points or more."
-    fares = _fares(small, max, APART)
+    more = (f"DisenIB's runs: {min(by_run):.1f} to {max(by_run):.1f} %. Trained for as many epochs, with ε = "
+            f"{SMALLEST}: {long}. A lead is {APART:g} points or more of the mean.")
+    if other_weights:
+        more += (" At another λ, of one seed and stopped early: " +
+                 _listed([f"{title} {value:.1f} %" for title, value in other_weights.items()]) + ".")
+    fares = _fares(rivals, max, APART)
     if fares != "leads":
         level = fares == "level"
         return Claim(claim, "Does not hold: level under strong attacks." if level else "Does not hold.", because, more)
     return Claim(claim, "The lead holds, its size does not." if left < SHRUNK * fgsm else "Holds.", because, more)
 
 
-def _detection(found: dict) -> Claim:
+def _detection(found: dict, quant: Sequence[FinishedRun], curves: Sequence[FinishedRun]) -> Claim:
     claim = "Detection of out-of-distribution images"
     rates = found["detection"]
     models = list(published_on(PAPER_DATA))
@@ -280,6 +310,15 @@ def _detection(found: dict) -> Claim:
              and min(seeds.values()) < max(by_run[PROPOSED].values())]
     if mixed:
         more += f" On sampled codes not every run of DisenIB is ahead of every run of {_listed(mixed)}."
+    best_run = min(by_run[PROPOSED].values(), default=0.0)
+    least = 100 * _mean(quant, PROPOSED, "test/accuracy") - LEVEL
+    at_other_weights = {
+        _title_swept(run): 100 * run.evaluation[NOISE] for run in curves
+        if 100 * run.evaluation["test/accuracy"] > least and 100 * run.evaluation.get(NOISE, 1.0) < best_run
+    }
+    if at_other_weights:
+        more += (" With another λ, of one seed, sampled codes as often right accept less than any run of DisenIB: " +
+                 _listed([f"{title} {value:.1f} %" for title, value in at_other_weights.items()]) + ".")
     behind = [name for name in pictures if "behind" in (fares(name, "sample"), fares(name, "mean"))]
     for name in behind:
         distance = {model: of[name][DISTANCE]["mean"] for model, of in found["scores"].items()
@@ -291,6 +330,8 @@ def _detection(found: dict) -> Claim:
     if fares("gauss") == "behind" or "leads" not in by_code.values():
         return Claim(claim, "Does not hold.", because, more.strip())
     on = _on_both_codes(by_code).removeprefix("Holds").removesuffix(".")
+    if at_other_weights:
+        on = on.replace(" on sampled codes", " on sampled codes at the published λ", 1)
     images = "; images are untested" if not pictures else "; not for other images" if behind else ""
     return Claim(claim, f"Holds{' for noise' * bool(images)}{on}{images}.", because, more.strip())
 

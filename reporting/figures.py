@@ -18,7 +18,7 @@ from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # 
 from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
 from reporting.drawing import Drawing, as_drawing  # noqa: E402
 from reporting.grid import LAMBDA  # noqa: E402
-from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, point  # noqa: E402
+from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, noise_point, point  # noqa: E402
 
 BOUND = "mi_yt_lower_bound"
 SET_NAMES = {"train": "training set", "test": "test set"}
@@ -113,8 +113,9 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
         if len(noisy) > 2:  # fewer show no relation
             add(
                 f"detection-and-noise{end}", f"Detection of noise and the noise of codes, {on}",
-                "One mark a run of sampled codes: the rate at which images of Gaussian noise are accepted against the "
-                "mean std that the encoder gives to them, which no loss ever looks at."
+                "One mark is one run; codes are sampled. Upwards the rate at which images of Gaussian noise are "
+                "accepted, to the right the mean std that the encoder gives to them. NIB and squared-NIB have one std "
+                "for all images. The others choose it image by image, and no loss sees it of noise. DisenIB's is 1."
                 + (" Dashed: the paper's single runs." if papers else ""),
                 detection_and_noise, [run for run in quant if run.where in noisy], noisy, data,
             )
@@ -355,16 +356,6 @@ def detection(runs: Sequence[FinishedRun]):
     panels[0].set_title("ODIN scores")
     panels[-1].set_xlabel("(score − 1/K) · 1000")
     return figure
-
-
-def noise_point(run: FinishedRun) -> list[float] | None:
-    """The mean std that the encoder gives to images of noise, and their false positive rate in percent; sampled codes.
-
-    None where they were not measured.
-    """
-    measured = run.evaluation | run.others.get(METHODS[run.name].evaluated("sample"), {})
-    keys = ("ood/gauss/encoder_std", "ood/gauss/fpr_at_95_tpr")
-    return [measured[keys[0]], 100 * measured[keys[1]]] if keys[0] in measured else None
 
 
 def detection_and_noise(runs: Sequence[FinishedRun], points: dict[str, list[float]], data: str):

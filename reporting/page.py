@@ -151,6 +151,8 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
                  tables.detection(found)]
         if by_score := tables.scores(found):
             parts += [Text("By other scores than ODIN's, of mean codes."), by_score]
+        if sampled := tables.scores(found, code="sample"):
+            parts.append(Folded("By other scores, of sampled codes", [sampled]))
         result.append(Section("Detection with sampled and with mean codes", parts))
     if found["codes"]:
         result.append(Section("Sampled and mean codes", [

@@ -44,6 +44,11 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
                     for name, figures in models.items() if METHODS[name].reference and figures],
         probed=any(MLP in of for by_split in found["disentangling"].values() for of in by_split.values()),
         held_out=any("held_out" in of for of in found["detection"].values()), ablation_steps=ABLATION_STEPS,
+        of_plain=of("plain", "FGSM test, ε = 0.1, %", 1) if models.get("plain") else "",
+        longer=", ".join(f"{METHODS[name].title} {of[tables.RELATIONS[2]]:.2f}" for name, of
+                         in found["relations"].items() if tables.RELATIONS[2] in of and METHODS[name].code == "sample"),
+        steps_sampled={step: at("on the way", step, "I(X;T) of sampled codes, test") for step, figures
+                       in found["on the way"].items() if "I(X;T) of sampled codes, test" in figures},
         pictures=[name for name in tables.OUTSIDE if name in DATA_SETS], sweep=_swept,
         ceb_lambda=METHODS["ceb"].flags.split("--lambda_kl=")[1].split()[0],
     )
@@ -97,15 +102,15 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
         ("attacks on sampled codes", "robustness", ("sample", "worst case", "0.1"), "--with=robustness"),
     ):
         there = {name: _seeds(of, *path) for name, of in found[part].items()}
-        if path[0] == "sample":  # where the published code is one
-            there |= {name: run for name, run in seeds_run.items() if METHODS[name].code == "mean"}
+        if path[0] == "sample":
+            there |= {name: run for name, run in seeds_run.items() if "sample" not in METHODS[name].codes}
         yield from without(what, there, command, LEAST_SEEDS if part == "robustness" else WANTED_SEEDS)
     held_out = [name for name, of in found["detection"].items() if "held_out" in of]
     if lacking := [title[name] for name in published_on(PAPER_DATA) if name not in held_out]:
         yield f"detection of held-out digits by {', '.join(lacking)}", "--only=held-out --with=objections"
     ablations = "--only=ablations --with=objections,robustness"
     if lacking := [ablation.title for name, ablation in ABLATIONS.items() if name not in found["ablations"]]:
-        yield f"{len(lacking)} of the {len(ABLATIONS)} ablations of {title[PROPOSED]}", ablations
+        yield f"{len(lacking)} of the {len(ABLATIONS)} ablations of {title[PROPOSED]}: {', '.join(lacking)}", ablations
     if partly := sum(MLP not in of or "worst case, ε = 0.1, %" not in of for of in found["ablations"].values()):
         yield f"attacks and probes of {partly} of the ablations that were run", ablations
     unread = [DATA_SETS[data].title for data, by_split in found["disentangling"].items()

@@ -78,6 +78,8 @@ SIGNS = {  # that gradients are only hidden: row -> how its keys begin below rob
     "lead of one step over PGD, %": "signs/many_steps_minus_one_step/",
     "right at the largest ε, %": "signs/curve_end",
 }
+BY_SCORE = {"mean": "scores", "sample": "scores of sampled codes"}  # code -> part of tables.json
+RELATIONS = ("noise accepted and its std", "that std and the last epoch", "I(X;T) and the last epoch")  # of test images
 LATE = 6000  # steps, by which the estimator's outputs have met at 0
 ENOUGH = 5  # seeds, for an interval that says something
 ABSENT = "not run"
@@ -149,7 +151,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
         "label": label,
         "quantitative": {data: _quantitative(of(runs, "quant", data), data) for data in datasets},
         "detection": _detection(runs),
-        "scores": _scores(of(runs, "quant", PAPER_DATA)),
+        **{part: _scores(of(runs, "quant", PAPER_DATA), code) for code, part in BY_SCORE.items()},
         "codes": _codes(of(runs, "quant", PAPER_DATA)),
         "robustness": _robustness(of(runs, "quant", PAPER_DATA)),
         "signs": _signs(of(runs, "quant", PAPER_DATA)),
@@ -165,6 +167,7 @@ def build(runs: Sequence[FinishedRun], label: str | None, datasets: Sequence[str
             ]
             for (data, name, swept), points in sweeps(runs).items()
         },
+        "relations": _relations(of(runs, "quant", PAPER_DATA)),
         "runs": [_record(run) for run in runs],
     }
     return found | {"claims": [] if label else claims(found, runs)}
@@ -224,14 +227,14 @@ def _measured(runs: Sequence[FinishedRun], key: str, code: str) -> dict[str, flo
     return found
 
 
-def _scores(runs: Sequence[FinishedRun]) -> dict:
-    """method -> outside set -> score beside ODIN's -> FPR at 95 % TPR, of mean codes, which every method has."""
+def _scores(runs: Sequence[FinishedRun], code: str) -> dict:
+    """method -> outside set -> score beside ODIN's -> FPR at 95 % TPR."""
     found: dict[str, dict] = {}
     for model in METHODS:
         of_model = [run for run in runs if run.name == model]
         for outside in OUTSIDE:
             for score in SCORES:
-                values = _measured(of_model, f"ood/{outside}/fpr_at_95_tpr_by/{score}", "mean")
+                values = _measured(of_model, f"ood/{outside}/fpr_at_95_tpr_by/{score}", code)
                 if values:
                     found.setdefault(model, {}).setdefault(outside, {})[score] = over_seeds(values, scale=100)
     return found
@@ -334,8 +337,10 @@ def _on_the_way(runs: Sequence[FinishedRun]) -> dict[str, dict]:
         for evaluation in (*on_its_way, run.evaluation):
             by_step.setdefault(int(evaluation["step"]), {})[run.seed] = evaluation
     rows = {**ROWS, STYLE_ROW: "test/style_to_label_accuracy"}
+    sampled = "I(X;T) of sampled codes, test"
     return {
-        str(step): _figures(PROPOSED, rows, _by_key(by_step[step]), {})
+        str(step): _figures(PROPOSED, rows, by_key := _by_key(by_step[step]), {})
+        | ({sampled: over_seeds(by_key[ABLATION_ROWS[sampled]])} if ABLATION_ROWS[sampled] in by_key else {})
         for step in sorted(by_step) if len(by_step[step]) == len(runs)
     }
 
@@ -372,6 +377,34 @@ def point(run: FinishedRun, split: str) -> list[float]:
     """Where a run lies in the information plane: I(X;T), I(Y;T), of a sweep those of sampled codes."""
     keys = [f"{split}/{key}" for key in ("mi_xt", "mi_yt")]
     return [run.evaluation[key_for(run.name, key) if run.kind == "quant" else key] for key in keys]
+
+
+def noise_point(run: FinishedRun) -> list[float] | None:
+    """The mean std that the encoder gives to images of noise, and their false positive rate in percent; sampled codes.
+
+    None where they were not measured.
+    """
+    measured = run.evaluation | run.others.get(METHODS[run.name].evaluated("sample"), {})
+    keys = ("ood/gauss/encoder_std", "ood/gauss/fpr_at_95_tpr")
+    return [measured[keys[0]], 100 * measured[keys[1]]] if keys[0] in measured else None
+
+
+def _relations(runs: Sequence[FinishedRun]) -> dict[str, dict[str, float]]:
+    """method -> row of RELATIONS -> Spearman's rank correlation over its runs, where there are ENOUGH of them."""
+    from scipy.stats import spearmanr  # a second, for this alone
+
+    found: dict[str, dict[str, float]] = {}
+    for model in METHODS:
+        of_model = [run for run in runs if run.name == model]
+        noise = [(*place, run.evaluation["epoch"]) for run in of_model if (place := noise_point(run))]
+        nats = [(run.evaluation["epoch"], run.evaluation[key]) for run in of_model
+                if (key := "test/mi_xt") in run.evaluation]
+        for row, pairs in zip(RELATIONS, (
+            [(std, rate) for std, rate, _ in noise], [(std, epoch) for std, _, epoch in noise], nats,
+        ), strict=True):
+            if len(pairs) >= ENOUGH and all(len(set(values)) > 1 for values in zip(*pairs, strict=True)):
+                found.setdefault(model, {})[row] = float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    return found
 
 
 def _record(run: FinishedRun) -> dict:
@@ -491,12 +524,12 @@ def detection(tables: dict) -> Table:
     return Table(["FPR at 95 % TPR, %", *columns], rows)
 
 
-def scores(tables: dict, outsides: Collection[str] = tuple(OUTSIDE)) -> Table | None:
-    """False positive rates at 95 % TPR by other scores than ODIN's, of mean codes; None if not measured."""
+def scores(tables: dict, outsides: Collection[str] = tuple(OUTSIDE), code: str = "mean") -> Table | None:
+    """False positive rates at 95 % TPR by other scores than ODIN's, of one kind of code; None if not measured."""
     rows = [
-        [f"{METHODS[model].title}, {OUTSIDE[outside]}", cell(tables["detection"][model][outside]["mean"], digits=1),
+        [f"{METHODS[model].title}, {OUTSIDE[outside]}", cell(tables["detection"][model][outside][code], digits=1),
          *(cell(by_score.get(score), digits=1, absent="–") for score in SCORES)]
-        for model, found in tables["scores"].items() for outside, by_score in found.items() if outside in outsides
+        for model, found in tables[BY_SCORE[code]].items() for outside, by_score in found.items() if outside in outsides
     ]
     return Table(["FPR at 95 % TPR, %", "ODIN", *(score.replace("_", " ") for score in SCORES)], rows) if rows else None
 
@@ -673,10 +706,12 @@ def _figures_of(tables: dict) -> Iterator[tuple[str, str, str, dict]]:
         for outside, by_code in found.items():
             for code, figure in by_code.items():
                 yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, {code} code, %", figure
-    for model, found in tables["scores"].items():
-        for outside, by_score in found.items():
-            for score, figure in by_score.items():
-                yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, by {score.replace('_', ' ')}, %", figure
+    for code, part in BY_SCORE.items():
+        for model, found in tables[part].items():
+            for outside, by_score in found.items():
+                for score, figure in by_score.items():
+                    by = f"by {score.replace('_', ' ')}{', sample code' * (code == 'sample')}"
+                    yield PAPER_DATA, model, f"{fpr}, {OUTSIDE[outside]}, {by}, %", figure
     for name in ("codes", "signs"):
         for model, found in tables[name].items():
             for code, of_code in found.items():

@@ -176,8 +176,11 @@ def test_claim_3_the_prose_on_strong_attacks_has_the_numbers_of_the_runs():
         assert 65 < 100 * np.mean([run["by_attack"][attack]["0.3"] for run in runs]) < 80
     assert all(0.15 < run["curve"]["0.3"] < 0.3 for run in runs)  # a hundred steps three quarters
     targeted = [run["on_standing"]["apgd_targeted_dlr"] for run in runs]
-    low, high = lowest_and_highest(of[e]["broken"] / of[e]["attacked"] for of in targeted for e in ("0.2", "0.3"))
-    assert f"still breaks {low:.0f} to {high:.0f} % of what" in prose
+    of_standing = []
+    for epsilon in ("0.2", "0.3"):
+        low, high = lowest_and_highest(of[epsilon]["broken"] / of[epsilon]["attacked"] for of in targeted)
+        of_standing.append(f"{low:.0f} to {high:.0f} %")
+    assert f"still breaks {of_standing[0]} of what all others had left at 0.2, and {of_standing[1]} at 0.3" in prose
     at_smallest = {model: by_code["mean"]["worst case"]["0.1"]["mean"]
                    for model, by_code in committed()["robustness"].items()}
     order = sorted(at_smallest, key=at_smallest.__getitem__)
@@ -191,17 +194,15 @@ def test_claim_3_the_prose_on_strong_attacks_has_the_numbers_of_the_runs():
 
 
 def test_sampled_codes_withstand_less_at_the_smallest_epsilon_than_mean_codes_of_the_same_networks():
-    told, lasting = [], []
+    told = []
     for model, seed in (("vib", 5), ("nib", 5), ("squared-nib", 3), ("ceb", 0)):
         run = f"results/quant/mnist/{model}/seed{seed}/evaluation-last"
         sample, mean = (json.loads(text_of(f"{run}{end}.json"))["robustness"]["worst_case"]
                         for end in ("", "-mean-code"))
-        assert sample["0.1"] < mean["0.1"]
+        assert sample["0.1"] < mean["0.1"] and sample["0.2"] > mean["0.2"]
         told.append(f"{METHODS[model].title} {100 * sample['0.1']:.1f} and {100 * mean['0.1']:.1f} %")
-        lasting.append(100 * sample["0.3"])
     prose = " ".join(text_of("docs/report.md").split())
-    assert f"{', '.join(told[:-1])} and {told[-1]} (a seed each)" in prose
-    assert f"At ε = 0.3 they keep {min(lasting):.1f} to {max(lasting):.1f} %" in prose
+    assert f"{', '.join(told[:-1])} and {told[-1]} (a seed each" in prose
 
 
 def test_claim_4_on_mean_codes_nib_detects_noise_better_and_disenib_is_last_on_fashion_mnist():
@@ -263,7 +264,7 @@ def test_what_estimators_see_of_frozen_codes_is_quoted_from_its_file():
         ("as trained", "yes"), ("clustering alone", "yes"), ("clustering alone without S", "yes"),
         ("clustering within classes", "yes"), ("without clustering", "yes"), ("without clustering", "no"),
     )
-    section = text_of("docs/report.md").split("leaves zero because")[1].split("An estimator at 0")[0]
+    section = text_of("docs/report.md").split("leaves zero, and")[1].split("An estimator at 0")[0]
     quoted = [line.strip("| ").split(" | ")[1:] for line in section.splitlines() if line.startswith("| ")]
     seeds = [run.removeprefix("disenib ") for run in near]
     assert quoted == [seeds, *map(found.__getitem__, rows), [*near.values()], [*pulls.values()]]

@@ -144,7 +144,7 @@ def attacked(runs: Sequence[Run]) -> list[Run]:
     return [
         _measured(run, ["--metrics=robustness", *_how_many_images(run)], "robustness", code)
         for run in sorted(runs, key=lambda run: run.name != "plain") if kind_of(run) in ("quant", "ablations")
-        for code in dict.fromkeys((METHODS.get(run.name, METHODS[PROPOSED]).code, "mean"))
+        for code in (METHODS[run.name].codes if kind_of(run) == "quant" else ("mean",))
     ]
 
 

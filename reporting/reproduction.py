@@ -165,7 +165,7 @@ def cost(found: dict) -> Table:
         kind = "/".join(run["where"].split("/")[:2])
         rows.setdefault((kind, device), []).append(sum((run["seconds"] or {}).values()))
     order = list(KINDS)
-    return Table(["runs", "on", "number", "hours, training and evaluation"], [
+    return Table(["runs", "on", "number", "hours in all, training and evaluation"], [
         [kind, device, str(len(seconds)), f"{sum(seconds) / 3600:.1f}"]
         for (kind, device), seconds in sorted(rows.items(), key=lambda row: order.index(row[0][0].split("/")[0]))
     ])

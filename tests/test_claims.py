@@ -217,3 +217,34 @@ def disentangled(data: str, row: str, value: float):
 def test_a_verdict_follows_the_numbers(number, change_tables, change_run, verdict):
     before, after = judged(), judged(change_tables, change_run)
     assert after[number - 1]["verdict"] == verdict != before[number - 1]["verdict"]
+
+
+def test_a_lead_in_detection_that_another_weight_of_a_rival_undoes_is_one_at_the_published_weight():
+    words = "codes as often right accept less than any run of DisenIB: VIB with λ = 1e"
+    assert words in judged()[3]["more"]
+    for spoilt in ({"ood/gauss/fpr_at_95_tpr": 0.9}, {"test/accuracy": 0.5}):
+        claim = judged(None, lambda run, spoilt=spoilt: spoilt if run.kind == "sweep" else {})[3]
+        assert claim["verdict"].startswith("Holds for noise on sampled codes, level") and words not in claim["more"]
+
+
+def with_measured_point(**measured: float) -> list[dict]:
+    """The claims, after evaluate.py has measured mean codes of squared-VIB with λ = 0.1 alone."""
+    found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
+    runs = [
+        replace(run, others={"last-mean-code": measured} if (run.name, run.value) == ("vib-pow", 0.1) else {})
+        if run.kind == "sweep" else run for run in committed_runs()
+    ]
+    return claims(found, runs)
+
+
+def test_a_rival_of_another_weight_counts_in_robustness():
+    weak, strong = (with_measured_point(**{"robustness/worst_case/0.1": share})[2] for share in (0.25, 0.95))
+    assert weak["more"].endswith("At another λ, of one seed and stopped early: squared-VIB with λ = 0.1 25.0 %.")
+    assert weak["verdict"] == "The lead holds, its size does not." and strong["verdict"] == "Does not hold."
+    assert "not trained against attacks: squared-VIB with λ = 0.1 95.0." in strong["because"]
+
+
+def test_less_nats_of_mean_codes_at_another_weight_are_told():
+    told = [with_measured_point(**{"test/mi_xt_mean_code": nats})[0]["more"] for nats in (1.5, 2.5)]
+    assert "At another λ less still is kept of mean codes: squared-VIB with λ = 0.1 keeps 1.50 and is right" in told[0]
+    assert "At another λ" not in told[1]

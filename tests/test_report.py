@@ -198,6 +198,20 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
     assert shown == [[([0, 0.1], [90, 80]), ([0, 0.1], [90, 60])], [([0, 0.1, 2], [90, 60, 0])]]
 
 
+def test_relations_are_rank_correlations_over_enough_runs():
+    [run] = [run for run in read_runs(RESULTS) if run.where == "quant/mnist/vib/seed3"]
+    rates, stds, epochs = (0.1, 0.4, 0.2, 0.3, 0.5), (1, 16, 2, 9, 100), (50, 40, 30, 20, 10)  # of the same order
+    runs = [
+        replace(run, seed=i, others={"last": {"ood/gauss/encoder_std": std, "ood/gauss/fpr_at_95_tpr": rate}},
+                evaluation=run.evaluation | {"epoch": epoch, "test/mi_xt": -rate})
+        for i, (rate, std, epoch) in enumerate(zip(rates, stds, epochs, strict=True))
+    ]
+    found = tables.build(runs, "made up", ["mnist"])["relations"]["vib"]
+    assert list(found) == list(tables.RELATIONS)
+    assert [round(value, 3) for value in found.values()] == [1, -0.7, 0.7]  # 1 − 6 Σ d² / (n (n² − 1))
+    assert tables.build(runs[:4], "made up", ["mnist"])["relations"] == {}
+
+
 def test_the_reproduction_report_is_that_of_the_committed_runs_and_says_what_is_missing(built):
     text = (ROOT / "docs/report.md").read_text(encoding="utf-8")
     picture = r"\|? ?!\[.*\n(?:\|-.*\n)?\n.*\n\n"  # or two, with the caption

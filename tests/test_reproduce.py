@@ -71,13 +71,13 @@ def test_attacks_are_measured_once_on_every_run_of_the_comparison_and_code(tmp_p
     checkpoint = runs[[run.name for run in runs].index("plain")].folder.last_checkpoint
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    plain, vib, vib_mean, disenib = grid.attacked(runs)
+    plain, vib, vib_mean, disenib_sample, disenib = grid.attacked(runs)
     evaluation = "python evaluate.py --desc=quant/mnist/{} --rand_seed=1 --metrics=robustness --code={}"
     source = f"--transfer_from={checkpoint}"
-    assert commands([plain, vib, vib_mean, disenib]) == [
+    assert commands([plain, vib, vib_mean, disenib_sample, disenib]) == [
         f"{evaluation.format('plain', 'mean')} --device=cpu",
         *(f"{evaluation.format(*which)} {source} --device=cpu"
-          for which in (("vib", "sample"), ("vib", "mean"), ("disenib", "mean"))),
+          for which in (("vib", "sample"), ("vib", "mean"), ("disenib", "sample"), ("disenib", "mean"))),
     ]
     for words in ([*vib.command()[2:]], [*disenib.command()[2:]]):
         assert opt.parse(evaluate.Options, words).metrics == ("robustness",)

@@ -179,7 +179,10 @@ def sections(found: dict, figures: Sequence[Figure], runs: Sequence[FinishedRun]
             Text("The paper has no numbers of these runs; these are our own."), tables.disentangling_overview(found),
             *(Folded(f"All numbers of {table.header[0]}", [table]) for table in numbers),
         ]))
-    drawn: list[Part] = [figure for figure in figures if figure not in first]
+    more_curves = [figure for figure in figures if figure.path.stem.startswith("ib-") and figure not in first]
+    drawn: list[Part] = [figure for figure in figures if figure not in (*first, *more_curves)]
+    if more_curves:
+        drawn.append(Folded("Other IB curves, and all by the variational bound", more_curves))
     if not figures:
         drawn.append(Text("No run is finished, so there is nothing to draw."))
     elif not any(run.curves for run in runs):

@@ -518,7 +518,7 @@ def test_a_table_names_its_rows_and_columns_and_what_is_long_is_folded(built):
     rows = text.count("<tr>") - text.count("<thead>")
     assert text.count('<th scope="row">') == rows > 20 and "<td></td>" not in text
     assert len(re.findall(r"<summary>.*, every seed", text)) == 1  # VIB's
-    assert page.tags.count("details") == 6  # its table, its scores, two of Shapes, the runs and their commands
+    assert page.tags.count("details") == 7  # its table, scores, curves, two of Shapes, the runs and their commands
 
 
 def test_of_one_seed_nothing_is_said_twice_and_without_a_paper_s_figure_none_is_spoken_of(built):

@@ -43,6 +43,7 @@ def _build(runs: list[FinishedRun], target: Path, label: str | None, readme: Pat
         docs = readme.parent / "docs"
         docs.mkdir(exist_ok=True)
         write_atomically(docs / "report.md", reproduction.render(found, figures, docs).encode())
+    if readme and readme.exists():
         before = readme.read_text(encoding="utf-8")
         after = tables.with_tables(before, found)
         if after != before:

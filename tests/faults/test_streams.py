@@ -57,7 +57,7 @@ def test_help_is_shown_where_the_terminal_has_no_greek(tmp_path, script, encodin
 
 
 def test_the_report_leaves_a_readme_in_utf_8_as_it_was(tmp_path):
-    before, after = "# nine λ\n<!-- results: begin -->", "<!-- results: end -->\n2 × 16 — “quoted”\n"
+    before, after = "# nine λ\n<!-- summary: begin -->", "<!-- summary: end -->\n2 × 16 — “quoted”\n"
     (tmp_path / "README.md").write_text(f"{before}\n{after}", encoding="utf-8")
     outcome = in_a_shell(tmp_path, "", "reproduce.py", "--report", **LATIN_1)
     assert outcome.returncode == 0, outcome

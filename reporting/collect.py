@@ -193,12 +193,12 @@ def of(runs: Sequence[FinishedRun], kind: str, data: str, name: str | None = Non
 
 
 def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str, str], list[FinishedRun]]:
-    """(data set, model, option) -> the points of its sweep, the paper's models first."""
+    """(data set, model, option) -> the points of its sweep, the paper's models first, and those of most points."""
     found: dict[tuple[str, str, str], list[FinishedRun]] = {}
-    for run in sorted(runs, key=_of_a_reference):
+    for run in runs:
         if run.kind == "sweep":
             found.setdefault((run.data, run.name, run.swept), []).append(run)
-    return found
+    return dict(sorted(found.items(), key=lambda item: (_of_a_reference(item[1][0]), -len(item[1]))))
 
 
 def _of_a_reference(run: FinishedRun) -> bool:

@@ -40,6 +40,12 @@ class Method:
         """Which codes it has: the mean alone where no noise is added, and then no density that gives an I(X;T)."""
         return ("sample", "mean") if self.code == "sample" or self.script == "train_disenib" else ("mean",)
 
+    @property
+    def lambda_kl(self) -> float | None:
+        """The λ of its flags; None where it has none."""
+        flags = dict(flag.split("=", 1) for flag in self.flags.split())
+        return float(flags["--lambda_kl"]) if "--lambda_kl" in flags else None
+
     def evaluated(self, code: str) -> str:
         """What evaluate.py calls the evaluation of the last checkpoint with that code: evaluation-<this>.json."""
         return "last" if code == self.code else f"last-{code}-code"

@@ -21,7 +21,7 @@ from experiments.catalogue import (
     with_disentangling,
 )
 from experiments.run_table import ROWS as METRICS
-from reporting.collect import FinishedRun, of
+from reporting.collect import FinishedRun, of, title_of_curve
 from reporting.grid import LAMBDA
 
 LEVEL = 0.5  # points of accuracy, or of a rate of detection, within which methods are level
@@ -32,7 +32,6 @@ ONE_STEP = "fgsm margin"  # the attack that is the published FGSM, of all images
 LARGEST = "0.3"  # ε of the attacks, where the paper's lead is largest
 SHRUNK = 0.5  # the share of what FGSM leaves there under which its lead is not of the paper's size
 SMALLEST = "0.1"  # ε at which robustness is compared: at larger ones most are at 0
-NOISE = "ood/gauss/fpr_at_95_tpr"  # as evaluations have it
 DISTANCE = "class_means"  # a score of mean codes beside the published ODIN
 PLAIN = "plain"  # the network that loses no accuracy to a bottleneck
 CODES = {"sample": "sampled", "mean": "mean"}  # as evaluations call them -> as texts do
@@ -69,10 +68,24 @@ def _title(model: str) -> str:
     return METHODS[model].title
 
 
-def _title_swept(run: FinishedRun) -> str:
-    """Of a point of a curve: the model, h where it is not the identity, and λ."""
-    model, _, hfunc = run.name.partition("-")
-    return f"{'squared-' * (hfunc == 'pow')}{_title(model)} with λ = {run.value:g}"
+def _at_other_weights(curves: Sequence[FinishedRun], *keys: str) -> dict[str, list[float]]:
+    """Of the points of curves with another λ than the method's own: title -> those figures, means over the seeds.
+
+    Only where training or a later evaluation of mean codes has measured all of them.
+    """
+    own = {(method.title, method.lambda_kl) for method in METHODS.values()}
+    points: dict[str, list[list[float]]] = {}
+    for run in curves:
+        measured = run.others.get("last-mean-code", {}) | run.evaluation
+        if (title_of_curve(run.name), run.value) not in own and all(key in measured for key in keys):
+            title = f"{title_of_curve(run.name)} with λ = {run.value:g}"
+            points.setdefault(title, []).append([measured[key] for key in keys])
+    return {title: [*map(statistics.mean, zip(*of_seeds, strict=True))] for title, of_seeds in points.items()}
+
+
+def _seeds(runs: Sequence[FinishedRun]) -> str:
+    n_seeds = len({run.seed for run in runs})
+    return "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
 
 
 def _missing(models: Sequence[str], there: Collection[str]) -> str | None:
@@ -119,8 +132,7 @@ def _compression(found: dict, quant: Sequence[FinishedRun], curves: Sequence[Fin
     claim = "The most compression without loss of accuracy, nothing to tune"
     missing = _missing(list(published_on(PAPER_DATA)), {run.name for run in quant})
     swept = {model: of(curves, "sweep", PAPER_DATA, f"{model}-none") for model in ("vib", "ceb")}
-    n_seeds = len({run.seed for of_model in swept.values() for run in of_model})
-    seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
+    seeds = _seeds([run for of_model in swept.values() for run in of_model])
     if missing or not swept["vib"]:
         return Claim(claim, "Open.", missing or "VIB's curve has not been run (--sweep).")
     kept = {code: _kept(found, code) for code in ("sample", "mean")}
@@ -156,16 +168,14 @@ def _compression(found: dict, quant: Sequence[FinishedRun], curves: Sequence[Fin
     less = [f"{_title(model)} ({statistics.mean(of):.2f})" for model, of in by_seed.items()
             if max(of) < min(by_seed[PROPOSED]) and min(len(of), len(by_seed[PROPOSED])) >= SEVERAL]
     larger = [
-        f"{_title_swept(run)} keeps {later['test/mi_xt_mean_code']:.2f} and is right on "
-        f"{100 * run.evaluation['test/accuracy_mean_code']:.2f} %"
-        for run in curves if "test/mi_xt_mean_code" in (later := run.others.get("last-mean-code", {}))
-        and 100 * run.evaluation["test/accuracy_mean_code"] > accuracy["mean"] - LEVEL
-        and later["test/mi_xt_mean_code"] < kept["mean"][PROPOSED][0] - LEVEL_NATS
+        f"{title} keeps {told:.2f} and is right on {100 * right:.2f} %" for title, (told, right)
+        in _at_other_weights(curves, "test/mi_xt_mean_code", "test/accuracy_mean_code").items()
+        if 100 * right > accuracy["mean"] - LEVEL and told < kept["mean"][PROPOSED][0] - LEVEL_NATS
     ]
     more = (
         f"Level are methods within {LEVEL_NATS} nats" +
         (f"; on mean codes every run of {_listed(less)} keeps less" if less else "") + ". " +
-        (f"At another λ less still is kept of mean codes: {_listed(larger)} (one seed each). " if larger else "") +
+        (f"At another λ less still is kept of mean codes: {_listed(larger)} ({_seeds(curves)}). " if larger else "") +
         f"As accurate are methods within {LEVEL} points of its {accuracy['sample']:.2f} % on sampled and "
         f"{accuracy['mean']:.2f} % on mean codes" +
         (f"; the {_title(PLAIN)} has {without:.2f} %" if without is not None else "") +
@@ -249,10 +259,8 @@ def _robustness(found: dict, curves: Sequence[FinishedRun]) -> Claim:
     left = worst[PROPOSED][LARGEST]["mean"]
     by_run = worst[PROPOSED][SMALLEST]["seeds"].values()
     small = {model: of[SMALLEST]["mean"] for model, of in worst.items() if not METHODS[model].adversarial}
-    other_weights = {
-        _title_swept(run): 100 * later[f"robustness/worst_case/{SMALLEST}"] for run in curves
-        if f"robustness/worst_case/{SMALLEST}" in (later := run.others.get("last-mean-code", {}))
-    }
+    other_weights = {title: 100 * share for title, [share]
+                     in _at_other_weights(curves, f"robustness/worst_case/{SMALLEST}").items()}
     rivals = small | other_weights
     fgsm = found["robustness"][PROPOSED]["mean"][ONE_STEP][LARGEST]["mean"]
     because = (f"In the worst case of many attacks, on mean codes, {small[PROPOSED]:.1f} % of the images stay right at "
@@ -263,7 +271,7 @@ def _robustness(found: dict, curves: Sequence[FinishedRun]) -> Claim:
     more = (f"DisenIB's runs: {min(by_run):.1f} to {max(by_run):.1f} %. Trained for as many epochs, with ε = "
             f"{SMALLEST}: {long}. A lead is {APART:g} points or more of the mean.")
     if other_weights:
-        more += (" At another λ, of one seed and stopped early: " +
+        more += (f" At another λ, of {_seeds(curves)} and stopped early: " +
                  _listed([f"{title} {value:.1f} %" for title, value in other_weights.items()]) + ".")
     fares = _fares(rivals, max, APART)
     if fares != "leads":
@@ -312,13 +320,12 @@ def _detection(found: dict, quant: Sequence[FinishedRun], curves: Sequence[Finis
         more += f" On sampled codes not every run of DisenIB is ahead of every run of {_listed(mixed)}."
     best_run = min(by_run[PROPOSED].values(), default=0.0)
     least = 100 * _mean(quant, PROPOSED, "test/accuracy") - LEVEL
-    at_other_weights = {
-        _title_swept(run): 100 * run.evaluation[NOISE] for run in curves
-        if 100 * run.evaluation["test/accuracy"] > least and 100 * run.evaluation.get(NOISE, 1.0) < best_run
-    }
-    if at_other_weights:
-        more += (" With another λ, of one seed, sampled codes as often right accept less than any run of DisenIB: " +
-                 _listed([f"{title} {value:.1f} %" for title, value in at_other_weights.items()]) + ".")
+    ahead = [f"{title} {100 * rate:.1f} %" for title, (rate, right)
+             in _at_other_weights(curves, "ood/gauss/fpr_at_95_tpr", "test/accuracy").items()
+             if 100 * right > least and 100 * rate < best_run]
+    if ahead:
+        more += (f" With another λ, of {_seeds(curves)}, sampled codes as often right accept less than any run of "
+                 f"DisenIB: {_listed(ahead)}.")
     behind = [name for name in pictures if "behind" in (fares(name, "sample"), fares(name, "mean"))]
     for name in behind:
         distance = {model: of[name][DISTANCE]["mean"] for model, of in found["scores"].items()
@@ -330,7 +337,7 @@ def _detection(found: dict, quant: Sequence[FinishedRun], curves: Sequence[Finis
     if fares("gauss") == "behind" or "leads" not in by_code.values():
         return Claim(claim, "Does not hold.", because, more.strip())
     on = _on_both_codes(by_code).removeprefix("Holds").removesuffix(".")
-    if at_other_weights:
+    if ahead:
         on = on.replace(" on sampled codes", " on sampled codes at the published λ", 1)
     images = "; images are untested" if not pictures else "; not for other images" if behind else ""
     return Claim(claim, f"Holds{' for noise' * bool(images)}{on}{images}.", because, more.strip())

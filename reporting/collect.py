@@ -201,6 +201,13 @@ def sweeps(runs: Sequence[FinishedRun]) -> dict[tuple[str, str, str], list[Finis
     return dict(sorted(found.items(), key=lambda item: (_of_a_reference(item[1][0]), -len(item[1]))))
 
 
+def title_of_curve(name: str) -> str:
+    """What a run of a sweep is a run of. name: like vib-pow, after its model and h."""
+    model, _, hfunc = name.partition("-")
+    title = METHODS[model].title
+    return {"none": title, "pow": f"squared-{title}"}.get(hfunc, f"{title}, h = {hfunc}")
+
+
 def _of_a_reference(run: FinishedRun) -> bool:
     """A run of a sweep is named like vib-pow, after its model and h."""
     model = run.name.partition("-")[0]

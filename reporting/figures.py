@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D  # noqa: E402
 
 from custom_pkg.terminal import flatten  # noqa: E402
 from experiments.catalogue import DATA_SETS, METHODS, PROPOSED, published_on  # noqa: E402
-from reporting.collect import FinishedRun, of, sweeps  # noqa: E402
+from reporting.collect import FinishedRun, of, sweeps, title_of_curve  # noqa: E402
 from reporting.drawing import Drawing, as_drawing  # noqa: E402
 from reporting.grid import LAMBDA  # noqa: E402
 from reporting.tables import EPSILONS, OUTSIDE, SPLITS, at_ceiling, key_for, noise_point, point  # noqa: E402
@@ -137,9 +137,7 @@ def draw_all(runs: Sequence[FinishedRun], datasets: Sequence[str], folder: Path,
         )
     for (data, name, swept), points in sweeps(runs).items():
         single = of(runs, "quant", data, PROPOSED)
-        model, _, h = name.partition("-")
-        title = {"none": METHODS[model].title, "pow": f"squared-{METHODS[model].title}"}.get(
-            h, f"{METHODS[model].title}, h = {h}")
+        title = title_of_curve(name)
         line = "the line joins " + ("their means" if any(run.seed for run in points) else "them, of one seed")
         if swept != LAMBDA:
             add(

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.catalogue import ABLATION_STEPS, ABLATIONS, DATA_SETS, METHODS, PAPER_DATA, PROPOSED, published_on
 from modellib.ib_lagrangian import with_a_rate
 from reporting import tables
-from reporting.claims import PROBES, SMALLEST
+from reporting.claims import PROBES
 from reporting.collect import KINDS
 from reporting.figures import Figure
 from reporting.grid import LAMBDA
@@ -37,7 +37,7 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
     return environment(folder).get_template("report.md.j2").render(
         found=found, tables=tables, drawn=drawn, of=of, at=at, missing=list(missing(found)), cost=cost(found),
         papers=list(published_on(PAPER_DATA)), titles=[METHODS[name].title for name in published_on(PAPER_DATA)],
-        proposed=METHODS[PROPOSED].title, seeds_of=seeds_of, neighbours=NEIGHBOURS, lead=_lead(found),
+        proposed=METHODS[PROPOSED].title, seeds_of=seeds_of, neighbours=NEIGHBOURS,
         seeds_added=all(len(_seeds(models.get(name) or {}, "last epoch")) > LEAST_SEEDS
                         for name in ("vib", "nib", "squared-vib")),
         references=[(METHODS[name].title, METHODS[name].about)
@@ -50,7 +50,7 @@ def render(found: dict, figures: Sequence[Figure], folder: Path) -> str:
         steps_sampled={step: at("on the way", step, "I(X;T) of sampled codes, test") for step, figures
                        in found["on the way"].items() if "I(X;T) of sampled codes, test" in figures},
         pictures=[name for name in tables.OUTSIDE if name in DATA_SETS], sweep=_swept,
-        ceb_lambda=METHODS["ceb"].flags.split("--lambda_kl=")[1].split()[0],
+        ceb_lambda=METHODS["ceb"].lambda_kl,
     )
 
 
@@ -124,14 +124,6 @@ def missing(found: dict) -> Iterator[tuple[str, str]]:
 def _swept(model: str) -> str:
     """What --sweep has to be for a model's IB curve, and --model."""
     return f"{LAMBDA}:{CURVE.get(model, WIDE)} --model={model}"
-
-
-def _lead(found: dict) -> str:
-    """Points by which the proposed method withstands more at the smallest ε than its long-trained nearest rival."""
-    worst = (found["robustness"].get(name, {}).get("mean", {}).get(tables.WORST_CASE, {}).get(SMALLEST)
-             for name in (PROPOSED, "squared-nib-long"))
-    ours, rival = (figure and figure["mean"] for figure in worst)
-    return f"{ours - rival:.1f}" if ours is not None and rival is not None else tables.ABSENT
 
 
 def seeds_of(part: dict[str, dict], *path: str) -> str:

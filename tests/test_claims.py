@@ -232,13 +232,16 @@ def test_a_lead_in_detection_that_another_weight_of_a_rival_undoes_is_one_at_the
         assert claim["verdict"].startswith("Holds for noise on sampled codes, level") and words not in claim["more"]
 
 
-def with_measured_point(**measured: float) -> list[dict]:
-    """The claims, after evaluate.py has measured mean codes of squared-VIB with λ = 0.1 alone."""
+def with_measured_point(value: float = 0.1, *seeds: int, **measured: float) -> list[dict]:
+    """The claims, after evaluate.py has measured mean codes of squared-VIB with that λ alone; seeds: of other runs."""
     found = json.loads((RESULTS / "tables.json").read_text(encoding="utf-8"))
     runs = [
-        replace(run, others={"last-mean-code": measured} if (run.name, run.value) == ("vib-pow", 0.1) else {})
+        replace(run, others={"last-mean-code": measured} if (run.name, run.value) == ("vib-pow", value) else {})
         if run.kind == "sweep" else run for run in committed_runs()
     ]
+    twice = {key: 2 * figure for key, figure in measured.items()}
+    runs += [replace(run, seed=seed, others={"last-mean-code": twice}) for seed in seeds for run in runs
+             if (run.name, run.value) == ("vib-pow", value)]
     return claims(found, runs)
 
 
@@ -247,6 +250,10 @@ def test_a_rival_of_another_weight_counts_in_robustness():
     assert weak["more"].endswith("At another λ, of one seed and stopped early: squared-VIB with λ = 0.1 25.0 %.")
     assert weak["verdict"] == "The lead holds, its size does not." and strong["verdict"] == "Does not hold."
     assert "not trained against attacks: squared-VIB with λ = 0.1 95.0." in strong["because"]
+    of_two, published = (with_measured_point(*which, **{"robustness/worst_case/0.1": 0.2})[2]["more"]
+                         for which in ((0.1, 1), (0.001,)))
+    assert of_two.endswith("At another λ, of 2 seeds and stopped early: squared-VIB with λ = 0.1 30.0 %.")
+    assert "At another λ" not in published
 
 
 def test_less_nats_of_mean_codes_at_another_weight_are_told():

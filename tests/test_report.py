@@ -179,6 +179,7 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
         ["apgd cross entropy, ε = 0.1", "65.0 ± 14.1"], ["pgd margin, ε = 0.1", "65.0 ± 14.1"],
         ["apgd dlr, ε = 0.1", "70.0 ± 14.1"], ["fgsm margin, ε = 0.1", "80.0 ± 14.1"],
     ]
+    assert tables.worst_cases(found).rows == [["VIB", "not run", "60.0 ± 14.1", *["not run"] * 5]]
     header, rows = tables.signs(found)
     assert header == ["share of the images", "VIB, mean"]
     assert [row for row in rows if row[1] != tables.ABSENT] == [
@@ -196,6 +197,20 @@ def test_robustness_stands_by_method_code_and_attack(tmp_path, undrawn):
         for axes in (left, right)
     ]
     assert shown == [[([0, 0.1], [90, 80]), ([0, 0.1], [90, 60])], [([0, 0.1, 2], [90, 60, 0])]]
+
+
+def test_the_short_table_of_worst_cases_has_the_cells_of_the_long_one():
+    header, rows = tables.robustness(committed())
+    long = {(column, row[0]): row[i] for row in rows for i, column in enumerate(header)}
+    for method, one_step, *worst in tables.worst_cases(committed()).rows:
+        assert one_step == long[f"{method}, mean", "fgsm margin, ε = 0.3"]
+        for i, cell in enumerate(worst):
+            code, epsilon = ("mean", "sample")[i // 3], ("0.1", "0.2", "0.3")[i % 3]
+            assert cell == long.get((f"{method}, {code}", f"worst case, ε = {epsilon}"), cell) and cell
+
+
+def test_curves_of_the_paper_s_methods_come_first_and_those_of_most_points():
+    assert [name for _, name, _ in sweeps(read_runs(RESULTS))] == ["vib-none", "vib-pow", "nib-pow", "ceb-none"]
 
 
 def test_relations_are_rank_correlations_over_enough_runs():
@@ -271,6 +286,8 @@ def test_what_evaluate_py_measured_later_stands_in_its_tables_and_in_the_figure_
     assert row[:2] == ["VIB, Gaussian noise", "6.2"]
     by_score = dict(zip(header, row, strict=True))
     assert (by_score["energy"], by_score["class means"], by_score["entropy"]) == ("50.0", "12.5", "–")
+    [sampled] = tables.scores(found, code="sample").rows
+    assert sampled[:2] == ["VIB, Gaussian noise", "25.0"] and sampled[header.index("energy")] == "75.0"
     header, [row] = tables.codes(found)
     by_column = dict(zip(header, row, strict=True))
     assert by_column["I(X;T); mean"] == "3.50" and by_column["I(Y;T); mean"] == tables.ABSENT
